@@ -1,0 +1,195 @@
+//! The group coordinator: classic consumer groups and committed offsets, one [`Coordinator`] per partition of
+//! `__consumer_offsets`.
+//!
+//! Owns every group whose id hashes to its partition, their members, timers and offsets.
+//! Lives on the shard that owns the offsets partition.
+//! Invariants:
+//! 1. Every request is answered exactly once.
+//! 2. What was acknowledged is in the log: answers that stand for records leave after [`Event::Appended`].
+//! 3. Replaying the log gives the same generations, members and offsets.
+//! 4. A member id belongs to at most one member of a group, an instance id to at most one member.
+//!
+//! Not here: input and output, clocks, wire structs (`handlers`), finding the coordinator (`metadata`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+mod error;
+mod message;
+mod settings;
+
+pub use error::{AppendError, GroupError};
+pub use message::{
+    CommitPartition, CommitTopic, CommittedTopic, DeleteGroup, DescribeGroup, DescribedGroup,
+    DescribedMember, FetchTopic, FetchedPartition, FetchedTopic, Heartbeat, JoinGroup,
+    JoinProtocol, JoinedGroup, JoinedMember, LeaveGroup, LeavingMember, LeftMember, ListGroups,
+    ListedGroup, OffsetCommit, OffsetDelete, OffsetFetch, Reply, Request, SyncGroup, SyncedGroup,
+    Token,
+};
+pub use settings::GroupSettings;
+
+/// The moment of a step. Timers follow the steady clock, stored timestamps the wall clock, so that a stepped wall clock
+/// expires nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never goes back.
+    pub steady_ms: u64,
+    /// Milliseconds since the epoch.
+    pub wall_ms: i64,
+}
+
+/// What happens to a coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Somebody asks; the reply carries the same token.
+    Request {
+        /// Who waits.
+        token: Token,
+        /// What is asked.
+        request: Request,
+    },
+    /// Time passed; due no later than [`Coordinator::next_deadline`].
+    Tick,
+    /// These topics are gone: their committed offsets go too.
+    TopicsDeleted(Vec<String>),
+    /// Every append up to and including this one is as safe as the offsets topic makes it (acks=all).
+    Appended(Ticket),
+    /// This append and all later ones were refused; their changes are taken back and their waiters told.
+    AppendFailed {
+        /// The first that failed.
+        from: Ticket,
+        /// Why.
+        error: AppendError,
+    },
+}
+
+/// Numbers the appends of one coordinator, from one upward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What the shell must do after a step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Records for the offsets partition, to be handed to its log before the next step of this coordinator.
+    pub append: Option<Append>,
+    /// Answers to release now.
+    pub replies: Vec<(Token, Reply)>,
+}
+
+/// Records to append in this order. They may be cut into several batches between any two records.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Append {
+    /// To be named in [`Event::Appended`] or [`Event::AppendFailed`].
+    pub ticket: Ticket,
+    /// Never empty.
+    pub records: Vec<Record>,
+}
+
+/// One record of the offsets partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Kafka's versioned key.
+    pub key: Bytes,
+    /// Kafka's versioned value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Milliseconds since the epoch.
+    pub timestamp_ms: i64,
+}
+
+/// All groups of one partition of `__consumer_offsets`.
+#[derive(Debug)]
+pub struct Coordinator {
+    partition: i32,
+    settings: Arc<GroupSettings>,
+    seed: u64,
+}
+
+impl Coordinator {
+    /// A coordinator that has read nothing yet and refuses until [`Coordinator::loaded`].
+    pub fn new(partition: i32, settings: Arc<GroupSettings>, seed: u64) -> Self {
+        Self {
+            partition,
+            settings,
+            seed,
+        }
+    }
+
+    /// Takes in one record of the partition's log, in order. `producer_id` is the batch's when it is transactional:
+    /// such offsets count from [`Coordinator::replay_marker`] on.
+    pub fn replay(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        producer_id: Option<i64>,
+    ) -> Result<(), ReplayError> {
+        let _ = (key, value, producer_id);
+        Ok(())
+    }
+
+    /// A transaction marker of the partition's log.
+    pub fn replay_marker(&mut self, producer_id: i64, outcome: Outcome) {
+        let _ = (producer_id, outcome);
+    }
+
+    /// The log is read to its end; serving begins.
+    pub fn loaded(&mut self, now: Now) -> Effects {
+        let _ = (now, &self.settings, self.seed, self.partition);
+        Effects::default()
+    }
+
+    /// Coordination ends here: all who wait are told `NOT_COORDINATOR`.
+    pub fn unload(&mut self) -> Effects {
+        Effects::default()
+    }
+
+    /// One event. The shell hands `Effects::append` to the log before it steps this coordinator again.
+    pub fn step(&mut self, now: Now, event: Event) -> Effects {
+        let _ = now;
+        let mut effects = Effects::default();
+        if let Event::Request { token, request } = event {
+            effects
+                .replies
+                .push((token, request.refuse(GroupError::LoadInProgress)));
+        }
+        effects
+    }
+
+    /// On the steady clock (`Now::steady_ms`): when a `Tick` is next wanted. May be early, never late.
+    pub fn next_deadline(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its offsets count.
+    Commit,
+    /// Its offsets never were.
+    Abort,
+}
+
+/// Why a record of the offsets partition could not be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// The key is of a known kind and version but does not decode.
+    #[error("the key does not decode")]
+    Key,
+    /// The value is of a known version but does not decode.
+    #[error("the value does not decode")]
+    Value,
+}
+
+/// The partition of the offsets topic that coordinates `group_id`: Kafka's
+/// `Utils.abs(groupId.hashCode()) % partitions`.
+pub fn partition_for(group_id: &str, partitions: i32) -> i32 {
+    java_hash(group_id).checked_abs().unwrap_or(0) % partitions
+}
+
+/// `String.hashCode` of Java, over UTF-16 units.
+fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0, |hash: i32, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
+}

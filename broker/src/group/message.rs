@@ -1,0 +1,494 @@
+//! Owns what a coordinator is asked and what it answers, as plain owned values.
+//! Lives on any shard: requests and replies cross the mesh.
+//! Invariants: 1. Every [`Request`] that enters a coordinator is answered exactly once, with the [`Reply`] of its kind.
+//! Not here: wire structs and versions (`handlers` translate both ways, and split requests over several groups).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{AppendError, GroupError};
+
+/// Names a waiting request. The shell chooses it and finds the waiter by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// A request about one group, or (`ListGroups`) about all groups of one coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// JoinGroup
+    JoinGroup(Box<JoinGroup>),
+    /// SyncGroup
+    SyncGroup(SyncGroup),
+    /// Heartbeat
+    Heartbeat(Heartbeat),
+    /// LeaveGroup
+    LeaveGroup(LeaveGroup),
+    /// OffsetCommit
+    OffsetCommit(OffsetCommit),
+    /// OffsetFetch, one group of it
+    OffsetFetch(OffsetFetch),
+    /// OffsetDelete
+    OffsetDelete(OffsetDelete),
+    /// DescribeGroups, one group of it
+    DescribeGroup(DescribeGroup),
+    /// ListGroups
+    ListGroups(ListGroups),
+    /// DeleteGroups, one group of it
+    DeleteGroup(DeleteGroup),
+}
+
+/// The answer to the request of the same name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// JoinGroup
+    JoinGroup(Box<JoinedGroup>),
+    /// SyncGroup
+    SyncGroup(SyncedGroup),
+    /// Heartbeat
+    Heartbeat(Result<(), GroupError>),
+    /// LeaveGroup: an error for the whole request, or a verdict per member
+    LeaveGroup(Result<Vec<LeftMember>, GroupError>),
+    /// OffsetCommit: a verdict per partition, in the request's order
+    OffsetCommit(Vec<CommittedTopic>),
+    /// OffsetFetch
+    OffsetFetch(Result<Vec<FetchedTopic>, GroupError>),
+    /// OffsetDelete: an error for the whole request, or a verdict per partition
+    OffsetDelete(Result<Vec<CommittedTopic>, GroupError>),
+    /// DescribeGroups
+    DescribeGroup(Result<DescribedGroup, GroupError>),
+    /// ListGroups
+    ListGroups(Result<Vec<ListedGroup>, GroupError>),
+    /// DeleteGroups
+    DeleteGroup(Result<(), GroupError>),
+}
+
+/// A member asks to take part in the next generation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JoinGroup {
+    /// The group.
+    pub group_id: String,
+    /// Empty when the member has no id yet.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+    /// The request header's client id; new member ids begin with it.
+    pub client_id: String,
+    /// The peer's address, printed as Kafka does: `/127.0.0.1`.
+    pub client_host: String,
+    /// How long the member may be silent.
+    pub session_timeout_ms: i32,
+    /// How long the group waits for the member to rejoin; -1 is the session timeout (JoinGroup v0).
+    pub rebalance_timeout_ms: i32,
+    /// `consumer`, `connect`, …
+    pub protocol_type: String,
+    /// What the member can speak, preferred first.
+    pub protocols: Vec<JoinProtocol>,
+    /// v4 and later: a member without an id is given one and must come again.
+    pub requires_known_member_id: bool,
+    /// v9 and later: the answer can tell the leader to skip the assignment.
+    pub supports_skipping_assignment: bool,
+}
+
+/// One protocol (assignor) a member offers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JoinProtocol {
+    /// For example `range`.
+    pub name: String,
+    /// The member's subscription, opaque but for `consumer` groups' topics.
+    pub metadata: Bytes,
+}
+
+/// The answer to [`JoinGroup`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinedGroup {
+    /// `None`: the member is in.
+    pub error: Option<GroupError>,
+    /// -1 with most errors.
+    pub generation_id: i32,
+    /// `None` on the wire is null.
+    pub protocol_type: Option<Arc<str>>,
+    /// The chosen protocol. Versions before 7 have no null here; the handler writes an empty name.
+    pub protocol_name: Option<Arc<str>>,
+    /// Member id of the leader, or empty.
+    pub leader: Arc<str>,
+    /// The leader has nothing to assign: the stored assignment still holds.
+    pub skip_assignment: bool,
+    /// The member's id, as far as it has one.
+    pub member_id: Arc<str>,
+    /// Everybody, for the leader; empty for followers.
+    pub members: Vec<JoinedMember>,
+}
+
+/// A member as the leader sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinedMember {
+    /// Its id.
+    pub member_id: Arc<str>,
+    /// Its instance id when it is static.
+    pub instance_id: Option<Arc<str>>,
+    /// What it said under the chosen protocol.
+    pub metadata: Bytes,
+}
+
+/// A member asks for its assignment; the leader brings everybody's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyncGroup {
+    /// The group.
+    pub group_id: String,
+    /// The generation the member joined.
+    pub generation_id: i32,
+    /// The member.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+    /// Checked when present (v5 and later; the handler refuses null there).
+    pub protocol_type: Option<String>,
+    /// Checked when present.
+    pub protocol_name: Option<String>,
+    /// Member id and its assignment; only the leader's are used.
+    pub assignments: Vec<(String, Bytes)>,
+}
+
+/// The answer to [`SyncGroup`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncedGroup {
+    /// `None`: the assignment holds.
+    pub error: Option<GroupError>,
+    /// Null with errors.
+    pub protocol_type: Option<Arc<str>>,
+    /// Null with errors.
+    pub protocol_name: Option<Arc<str>>,
+    /// Opaque.
+    pub assignment: Bytes,
+}
+
+/// A member is alive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Heartbeat {
+    /// The group.
+    pub group_id: String,
+    /// The member's generation.
+    pub generation_id: i32,
+    /// The member.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+}
+
+/// Members leave (v3 and later: several; an administrator names static members by instance id alone).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeaveGroup {
+    /// The group.
+    pub group_id: String,
+    /// Who leaves.
+    pub members: Vec<LeavingMember>,
+}
+
+/// One of the leaving.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LeavingMember {
+    /// Empty when only the instance is known.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+}
+
+/// The verdict on one leaving member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftMember {
+    /// As asked.
+    pub member_id: String,
+    /// As asked.
+    pub instance_id: Option<String>,
+    /// `None`: gone.
+    pub error: Option<GroupError>,
+}
+
+/// Offsets to keep. The handler has already taken out what the metadata image or the authorizer refuses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OffsetCommit {
+    /// The group; may be empty, as Kafka allows.
+    pub group_id: String,
+    /// -1 from a consumer that is in no group.
+    pub generation_id: i32,
+    /// Empty from a consumer that is in no group.
+    pub member_id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+    /// Kept this long from now, whatever the broker's retention (v2 to 4; -1: the broker's).
+    pub retention_ms: i64,
+    /// v9 and later: a generation of an unknown group is answered with `GROUP_ID_NOT_FOUND`, not `ILLEGAL_GENERATION`.
+    pub knows_group_id_not_found: bool,
+    /// What to keep.
+    pub topics: Vec<CommitTopic>,
+}
+
+/// Offsets of one topic to keep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CommitTopic {
+    /// The topic.
+    pub name: String,
+    /// Its id, all zero when unknown; stored beside the offset.
+    pub topic_id: [u8; 16],
+    /// Its partitions.
+    pub partitions: Vec<CommitPartition>,
+}
+
+/// One offset to keep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CommitPartition {
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to consume; negative ones are stored as they are.
+    pub offset: i64,
+    /// -1 when unknown.
+    pub leader_epoch: i32,
+    /// Whatever the client wants to remember; `None` is stored as empty.
+    pub metadata: Option<String>,
+}
+
+/// Verdicts on the partitions of one topic, of a commit or a deletion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommittedTopic {
+    /// The topic.
+    pub name: String,
+    /// As asked.
+    pub topic_id: [u8; 16],
+    /// Partition and `None` when it was done.
+    pub partitions: Vec<(i32, Option<GroupError>)>,
+}
+
+/// Committed offsets are asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OffsetFetch {
+    /// The group.
+    pub group_id: String,
+    /// A member of a KIP-848 group names itself; ignored for classic groups.
+    pub member_id: Option<String>,
+    /// With `member_id`.
+    pub member_epoch: i32,
+    /// Refuse offsets over which a transaction hangs.
+    pub require_stable: bool,
+    /// `None`: everything the group has.
+    pub topics: Option<Vec<FetchTopic>>,
+}
+
+/// Partitions of one topic to look up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FetchTopic {
+    /// The topic.
+    pub name: String,
+    /// Handed back as given.
+    pub topic_id: [u8; 16],
+    /// Its partitions.
+    pub partitions: Vec<i32>,
+}
+
+/// What is committed in one topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchedTopic {
+    /// The topic.
+    pub name: Arc<str>,
+    /// As given, or the stored one when everything was asked for.
+    pub topic_id: [u8; 16],
+    /// Its partitions.
+    pub partitions: Vec<FetchedPartition>,
+}
+
+/// What is committed in one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FetchedPartition {
+    /// The partition.
+    pub partition: i32,
+    /// -1 when nothing is committed.
+    pub offset: i64,
+    /// -1 when unknown.
+    pub leader_epoch: i32,
+    /// As committed.
+    pub metadata: Arc<str>,
+    /// Only `UnstableOffsetCommit`.
+    pub error: Option<GroupError>,
+}
+
+/// Committed offsets are to be forgotten.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OffsetDelete {
+    /// The group.
+    pub group_id: String,
+    /// Which ones.
+    pub topics: Vec<FetchTopic>,
+}
+
+/// One group is to be shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeGroup {
+    /// The group.
+    pub group_id: String,
+}
+
+/// A classic group, shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedGroup {
+    /// Its state by Kafka's name.
+    pub state: &'static str,
+    /// Empty for groups that only keep offsets.
+    pub protocol_type: Arc<str>,
+    /// The chosen protocol, in a stable group.
+    pub protocol: Arc<str>,
+    /// Everybody; subscriptions and assignments only in a stable group.
+    pub members: Vec<DescribedMember>,
+}
+
+/// A member, shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedMember {
+    /// Its id.
+    pub member_id: Arc<str>,
+    /// Its instance id when it is static.
+    pub instance_id: Option<Arc<str>>,
+    /// Its client id.
+    pub client_id: Arc<str>,
+    /// Its address.
+    pub client_host: Arc<str>,
+    /// Its subscription.
+    pub metadata: Bytes,
+    /// Its assignment.
+    pub assignment: Bytes,
+}
+
+/// All groups are to be listed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListGroups {
+    /// Kafka's state names, in any case; empty: all.
+    pub states: Vec<String>,
+    /// Kafka's type names, in any case; empty: all.
+    pub types: Vec<String>,
+}
+
+/// One group of a listing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedGroup {
+    /// Its id.
+    pub group_id: Arc<str>,
+    /// Empty for groups that only keep offsets.
+    pub protocol_type: Arc<str>,
+    /// Its state by Kafka's name.
+    pub state: &'static str,
+    /// Its type by Kafka's name.
+    pub group_type: &'static str,
+}
+
+/// One group is to be deleted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteGroup {
+    /// The group.
+    pub group_id: String,
+}
+
+impl Request {
+    /// The group asked about; `None` for a listing.
+    pub fn group_id(&self) -> Option<&str> {
+        Some(match self {
+            Self::JoinGroup(r) => &r.group_id,
+            Self::SyncGroup(r) => &r.group_id,
+            Self::Heartbeat(r) => &r.group_id,
+            Self::LeaveGroup(r) => &r.group_id,
+            Self::OffsetCommit(r) => &r.group_id,
+            Self::OffsetFetch(r) => &r.group_id,
+            Self::OffsetDelete(r) => &r.group_id,
+            Self::DescribeGroup(r) => &r.group_id,
+            Self::DeleteGroup(r) => &r.group_id,
+            Self::ListGroups(_) => return None,
+        })
+    }
+
+    /// The answer that refuses the whole request. The shell uses it too, where no coordinator can be asked
+    /// (`NotCoordinator`, `NotAvailable`).
+    pub fn refuse(self, error: GroupError) -> Reply {
+        match self {
+            Self::JoinGroup(r) => {
+                Reply::JoinGroup(Box::new(JoinedGroup::refused(error, &r.member_id)))
+            }
+            Self::SyncGroup(_) => Reply::SyncGroup(SyncedGroup::refused(error)),
+            Self::Heartbeat(_) => Reply::Heartbeat(Err(error)),
+            Self::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
+            Self::OffsetCommit(r) => Reply::OffsetCommit(r.verdict(Some(error))),
+            Self::OffsetFetch(_) => Reply::OffsetFetch(Err(error)),
+            Self::OffsetDelete(_) => Reply::OffsetDelete(Err(error)),
+            Self::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
+            Self::ListGroups(_) => Reply::ListGroups(Err(error)),
+            Self::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
+        }
+    }
+}
+
+impl Reply {
+    /// What is said instead when the records this answer stands for were not stored.
+    pub(super) fn unstored(self, error: AppendError) -> Self {
+        match self {
+            Self::JoinGroup(joined) => Self::JoinGroup(Box::new(JoinedGroup::refused(
+                error.for_group(),
+                &joined.member_id,
+            ))),
+            Self::SyncGroup(_) => Self::SyncGroup(SyncedGroup::refused(error.for_group())),
+            Self::Heartbeat(_) => Self::Heartbeat(Err(error.for_group())),
+            Self::LeaveGroup(_) => Self::LeaveGroup(Err(error.for_group())),
+            Self::OffsetCommit(mut topics) => {
+                for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                    partition.1.get_or_insert(error.for_commit());
+                }
+                Self::OffsetCommit(topics)
+            }
+            Self::OffsetFetch(_) => Self::OffsetFetch(Err(error.for_group())),
+            Self::OffsetDelete(_) => Self::OffsetDelete(Err(error.for_group())),
+            Self::DescribeGroup(_) => Self::DescribeGroup(Err(error.for_group())),
+            Self::ListGroups(_) => Self::ListGroups(Err(error.for_group())),
+            Self::DeleteGroup(_) => Self::DeleteGroup(Err(error.for_group())),
+        }
+    }
+}
+
+impl OffsetCommit {
+    /// The same verdict on every partition.
+    pub fn verdict(self, error: Option<GroupError>) -> Vec<CommittedTopic> {
+        let topics = self.topics.into_iter();
+        topics
+            .map(|topic| CommittedTopic {
+                name: topic.name,
+                topic_id: topic.topic_id,
+                partitions: topic
+                    .partitions
+                    .into_iter()
+                    .map(|p| (p.partition, error))
+                    .collect(),
+            })
+            .collect()
+    }
+}
+
+impl JoinedGroup {
+    pub(super) fn refused(error: GroupError, member_id: &str) -> Self {
+        Self {
+            error: Some(error),
+            generation_id: -1,
+            protocol_type: None,
+            protocol_name: None,
+            leader: Arc::from(""),
+            skip_assignment: false,
+            member_id: Arc::from(member_id),
+            members: Vec::new(),
+        }
+    }
+}
+
+impl SyncedGroup {
+    pub(super) fn refused(error: GroupError) -> Self {
+        Self {
+            error: Some(error),
+            protocol_type: None,
+            protocol_name: None,
+            assignment: Bytes::new(),
+        }
+    }
+}
