@@ -2,5 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+pub mod checkpoint;
+pub mod epochs;
 pub mod limits;
+pub mod producer;
 pub mod types;

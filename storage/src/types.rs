@@ -213,6 +213,9 @@ impl FromStr for TopicId {
     }
 }
 
+/// The id of a log directory: of the same make as a topic's.
+pub type DirectoryId = TopicId;
+
 /// A text that is no topic id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a topic id is 22 characters of URL-safe base64")]

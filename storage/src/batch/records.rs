@@ -441,9 +441,9 @@ impl Window<'_> {
     }
 
     fn number(&mut self, bytes: &mut [u8]) -> Result<usize, Halt> {
-        for index in 0..bytes.len() {
-            bytes[index] = self.byte()?;
-            if bytes[index] < 0x80 {
+        for (index, slot) in bytes.iter_mut().enumerate() {
+            *slot = self.byte()?;
+            if *slot < 0x80 {
                 return Ok(index + 1);
             }
         }

@@ -205,7 +205,7 @@ fn check_records(
     };
     let walked = if codec == Codec::None {
         walk(body, header.record_count, |index, step| {
-            check.see(index, step)
+            check.see(index, step);
         })
     } else {
         let bytes_max = rules.inflated_bytes_max;
