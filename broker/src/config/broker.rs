@@ -1,0 +1,817 @@
+//! The broker's settings, checked.
+//!
+//! **Owns** the meaning of the names: one struct whose fields need no further parsing, the warnings
+//! and the errors of a start.
+//! **Lives on** every shard, shared by `Arc`; a dynamic change makes a new one.
+//! **Invariants**: 1. a struct exists only if every given value is valid; 2. an error is one
+//! sentence that begins with where the value stands.
+//! **Not here**: topic settings (`topic`), the tables.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::layers::{ConfigMap, Layers};
+use super::listener::{Endpoint, Listener, SecurityProtocol, parse_protocol_map};
+use super::properties::{FileText, PropertiesError, StaticSettings};
+use super::setting::{Status, Type, UpdateMode, Value, split_list};
+use super::{broker_settings, setting};
+
+/// How shards talk to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoBackend {
+    /// The best that is allowed here.
+    Auto,
+    /// io_uring or nothing.
+    Ring,
+    /// epoll.
+    Readiness,
+}
+
+/// What the settings mean. Times are milliseconds, sizes bytes, unless a name says otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    /// `node.id`.
+    pub node_id: i32,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// Listeners to open, without the controller's.
+    pub listeners: Vec<Listener>,
+    /// Listeners named in `controller.listener.names`; accepted and not opened.
+    pub controller_listeners: Vec<Endpoint>,
+    /// What clients are told, one for each of `listeners` and in their order. An empty host means
+    /// the machine's own name, port 0 the port that was bound.
+    pub advertised: Vec<Endpoint>,
+    /// Name of the listener brokers use among themselves.
+    pub inter_broker_listener: String,
+    /// Data directories, in order.
+    pub log_dirs: Vec<String>,
+    /// Directory of the metadata log.
+    pub metadata_log_dir: String,
+    /// `corelog.shards`; `None` is one per core.
+    pub shards: Option<usize>,
+    /// `corelog.io.backend`.
+    pub io_backend: IoBackend,
+    /// `corelog.io.ring.entries`.
+    pub ring_entries: u32,
+    /// `corelog.mesh.capacity`.
+    pub mesh_capacity: usize,
+    /// `corelog.sync.on.ack`.
+    pub sync_on_ack: bool,
+    /// `corelog.tail.bytes`, per shard.
+    pub tail_bytes: u64,
+    /// `num.partitions`.
+    pub num_partitions: i32,
+    /// `default.replication.factor`.
+    pub default_replication_factor: i16,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics_enable: bool,
+    /// `delete.topic.enable`.
+    pub delete_topic_enable: bool,
+    /// `max.request.partition.size.limit`.
+    pub max_request_partition_size_limit: i32,
+    /// `message.max.bytes`.
+    pub message_max_bytes: i32,
+    /// `fetch.max.bytes`.
+    pub fetch_max_bytes: i32,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_session_cache_slots: usize,
+    /// `request.timeout.ms`.
+    pub request_timeout_ms: i64,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_time_max_ms: i64,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// `num.recovery.threads.per.data.dir`.
+    pub recovery_threads_per_data_dir: usize,
+    /// `log.retention.check.interval.ms`.
+    pub log_retention_check_interval_ms: i64,
+    /// `log.flush.scheduler.interval.ms`.
+    pub log_flush_scheduler_interval_ms: i64,
+    /// `log.flush.offset.checkpoint.interval.ms`.
+    pub log_flush_offset_checkpoint_interval_ms: i64,
+    /// `log.flush.start.offset.checkpoint.interval.ms`.
+    pub log_flush_start_offset_checkpoint_interval_ms: i64,
+    /// Sockets and connections.
+    pub socket: SocketConfig,
+    /// Groups and their topic.
+    pub group: GroupConfig,
+    /// Transactions and their topic.
+    pub transaction: TransactionConfig,
+    /// The metadata log.
+    pub metadata_log: MetadataLogConfig,
+    /// Everything as given at start; the layer below dynamic values.
+    pub fixed: Arc<StaticSettings>,
+}
+
+/// Sockets and connections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketConfig {
+    /// `socket.listen.backlog.size`.
+    pub listen_backlog_size: i32,
+    /// `socket.receive.buffer.bytes`; `None` leaves it to the kernel.
+    pub receive_buffer_bytes: Option<usize>,
+    /// `socket.send.buffer.bytes`; `None` leaves it to the kernel.
+    pub send_buffer_bytes: Option<usize>,
+    /// `socket.request.max.bytes`.
+    pub request_max_bytes: usize,
+    /// `connections.max.idle.ms`; `None` never closes.
+    pub max_idle_ms: Option<i64>,
+    /// `max.connections`.
+    pub max_connections: usize,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_ip: usize,
+    /// `max.connections.per.ip.overrides`.
+    pub max_connections_per_ip_overrides: Vec<(IpAddr, usize)>,
+    /// `queued.max.requests`.
+    pub queued_max_requests: usize,
+    /// `queued.max.request.bytes`; `None` is no limit.
+    pub queued_max_request_bytes: Option<usize>,
+}
+
+/// Groups and `__consumer_offsets`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupConfig {
+    /// `group.initial.rebalance.delay.ms`.
+    pub initial_rebalance_delay_ms: i64,
+    /// `group.min.session.timeout.ms`.
+    pub min_session_timeout_ms: i64,
+    /// `group.max.session.timeout.ms`.
+    pub max_session_timeout_ms: i64,
+    /// `group.max.size`.
+    pub max_size: usize,
+    /// `offset.metadata.max.bytes`.
+    pub offset_metadata_max_bytes: usize,
+    /// `offsets.commit.timeout.ms`.
+    pub offsets_commit_timeout_ms: i64,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval_ms: i64,
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_num_partitions: i32,
+    /// `offsets.topic.replication.factor`.
+    pub offsets_topic_replication_factor: i16,
+    /// `offsets.topic.segment.bytes`.
+    pub offsets_topic_segment_bytes: i32,
+}
+
+/// Transactions and `__transaction_state`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransactionConfig {
+    /// `transaction.max.timeout.ms`.
+    pub max_timeout_ms: i32,
+    /// `transactional.id.expiration.ms`.
+    pub id_expiration_ms: i64,
+    /// `transaction.state.log.num.partitions`.
+    pub state_log_num_partitions: i32,
+    /// `transaction.state.log.replication.factor`.
+    pub state_log_replication_factor: i16,
+    /// `transaction.state.log.min.isr`.
+    pub state_log_min_isr: i32,
+    /// `transaction.state.log.segment.bytes`.
+    pub state_log_segment_bytes: i32,
+}
+
+/// The metadata log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetadataLogConfig {
+    /// `metadata.log.segment.bytes`.
+    pub segment_bytes: i32,
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub max_record_bytes_between_snapshots: i64,
+    /// `metadata.log.max.snapshot.interval.ms`.
+    pub max_snapshot_interval_ms: i64,
+}
+
+/// A start's settings, and what is to be said about them.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: BrokerConfig,
+    /// Lines for the log, in order.
+    pub notes: Vec<Note>,
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Something is not as the operator may believe.
+    Warning(String),
+    /// Worth knowing.
+    Information(String),
+}
+
+/// Why the broker cannot start with these settings: at least one sentence, all that were found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", sentences.join("\n"))]
+pub struct LoadError {
+    /// One sentence for each fault.
+    pub sentences: Vec<String>,
+}
+
+impl BrokerConfig {
+    /// Reads a file (or assumes a single node on this machine when there is none) and overrides.
+    pub fn load(file: Option<FileText<'_>>, overrides: &[String]) -> Result<Loaded, LoadError> {
+        let fixed =
+            StaticSettings::read(file, overrides).map_err(|error: PropertiesError| LoadError {
+                sentences: vec![error.to_string()],
+            })?;
+        let mut notes = Vec::new();
+        let sentences = check_each(&fixed, &mut notes);
+        if !sentences.is_empty() {
+            return Err(LoadError { sentences });
+        }
+        let fixed = Arc::new(fixed);
+        let config =
+            Self::build(&fixed, Layers::fixed(&fixed), &mut notes).map_err(|sentence| {
+                LoadError {
+                    sentences: vec![sentence],
+                }
+            })?;
+        Ok(Loaded { config, notes })
+    }
+
+    /// These settings with dynamic values on top: of this node, then the cluster's defaults. Values
+    /// that do not parse, or may not change at run time, are passed over.
+    #[must_use]
+    pub fn with_dynamic(&self, node: Option<&ConfigMap>, cluster: Option<&ConfigMap>) -> Self {
+        let only_dynamic = |layer: Option<&ConfigMap>| -> ConfigMap {
+            let dynamic = |name: &str| {
+                name != "listeners"
+                    && name != "listener.security.protocol.map"
+                    && broker_settings::find(name)
+                        .is_some_and(|row| row.update != UpdateMode::ReadOnly)
+            };
+            layer
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| dynamic(name))
+                .map(|(name, text)| (name.clone(), text.clone()))
+                .collect()
+        };
+        let (node, cluster) = (only_dynamic(node), only_dynamic(cluster));
+        let layers = Layers {
+            node: Some(&node),
+            cluster: Some(&cluster),
+            fixed: &self.fixed,
+        };
+        Self::build(&self.fixed, layers, &mut Vec::new()).unwrap_or_else(|_| self.clone())
+    }
+
+    fn build(
+        fixed: &Arc<StaticSettings>,
+        layers: Layers<'_>,
+        notes: &mut Vec<Note>,
+    ) -> Result<Self, String> {
+        let values = Values { layers };
+        let node_id = values.node_id();
+        check_roles(values, node_id)?;
+        let net = Network::read(values, notes)?;
+        let log_dirs = values.log_dirs();
+        let metadata_log_dir = values
+            .text("metadata.log.dir")
+            .unwrap_or_else(|| log_dirs[0].clone());
+        if !log_dirs.contains(&metadata_log_dir) {
+            return Err(at(
+                fixed,
+                "metadata.log.dir",
+                "must be one of log.dirs here",
+            ));
+        }
+        Ok(Self {
+            node_id,
+            rack: values.text("broker.rack"),
+            listeners: net.listeners,
+            controller_listeners: net.controller,
+            advertised: net.advertised,
+            inter_broker_listener: net.inter_broker,
+            log_dirs,
+            metadata_log_dir,
+            shards: Some(values.size("corelog.shards")).filter(|shards| *shards > 0),
+            io_backend: match values.text("corelog.io.backend").as_deref() {
+                Some("ring") => IoBackend::Ring,
+                Some("readiness") => IoBackend::Readiness,
+                _ => IoBackend::Auto,
+            },
+            ring_entries: u32::try_from(values.number("corelog.io.ring.entries")).unwrap_or(1024),
+            mesh_capacity: values.size("corelog.mesh.capacity"),
+            sync_on_ack: values.flag("corelog.sync.on.ack"),
+            tail_bytes: values.number("corelog.tail.bytes").unsigned_abs(),
+            num_partitions: values.int("num.partitions"),
+            default_replication_factor: values.short("default.replication.factor"),
+            auto_create_topics_enable: values.flag("auto.create.topics.enable"),
+            delete_topic_enable: values.flag("delete.topic.enable"),
+            max_request_partition_size_limit: values.int("max.request.partition.size.limit"),
+            message_max_bytes: values.int("message.max.bytes"),
+            fetch_max_bytes: values.int("fetch.max.bytes"),
+            fetch_session_cache_slots: values.size("max.incremental.fetch.session.cache.slots"),
+            request_timeout_ms: values.number("request.timeout.ms"),
+            replica_lag_time_max_ms: values.number("replica.lag.time.max.ms"),
+            producer_id_expiration_ms: values.number("producer.id.expiration.ms"),
+            recovery_threads_per_data_dir: values.size("num.recovery.threads.per.data.dir"),
+            log_retention_check_interval_ms: values.number("log.retention.check.interval.ms"),
+            log_flush_scheduler_interval_ms: values.number("log.flush.scheduler.interval.ms"),
+            log_flush_offset_checkpoint_interval_ms: values
+                .number("log.flush.offset.checkpoint.interval.ms"),
+            log_flush_start_offset_checkpoint_interval_ms: values
+                .number("log.flush.start.offset.checkpoint.interval.ms"),
+            socket: SocketConfig::read(values)?,
+            group: GroupConfig::read(values),
+            transaction: TransactionConfig::read(values),
+            metadata_log: MetadataLogConfig::read(values),
+            fixed: Arc::clone(fixed),
+        })
+    }
+}
+
+impl SocketConfig {
+    fn read(values: Values<'_>) -> Result<Self, String> {
+        let buffer = |name: &str| Some(values.size(name)).filter(|_| values.number(name) >= 0);
+        let overrides = values
+            .text("max.connections.per.ip.overrides")
+            .unwrap_or_default();
+        let overrides = split_list(&overrides)
+            .iter()
+            .map(|pair| {
+                let (host, count) = pair.rsplit_once(':')?;
+                Some((host.trim().parse().ok()?, count.trim().parse().ok()?))
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| {
+                let name = "max.connections.per.ip.overrides";
+                at(values.layers.fixed, name, "must be a list of address:count")
+            })?;
+        Ok(Self {
+            listen_backlog_size: values.int("socket.listen.backlog.size"),
+            receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
+            send_buffer_bytes: buffer("socket.send.buffer.bytes"),
+            request_max_bytes: values.size("socket.request.max.bytes"),
+            max_idle_ms: Some(values.number("connections.max.idle.ms")).filter(|ms| *ms >= 0),
+            max_connections: values.size("max.connections"),
+            max_connections_per_ip: values.size("max.connections.per.ip"),
+            max_connections_per_ip_overrides: overrides,
+            queued_max_requests: values.size("queued.max.requests"),
+            queued_max_request_bytes: buffer("queued.max.request.bytes").filter(|size| *size > 0),
+        })
+    }
+}
+
+impl GroupConfig {
+    fn read(values: Values<'_>) -> Self {
+        Self {
+            initial_rebalance_delay_ms: values.number("group.initial.rebalance.delay.ms"),
+            min_session_timeout_ms: values.number("group.min.session.timeout.ms"),
+            max_session_timeout_ms: values.number("group.max.session.timeout.ms"),
+            max_size: values.size("group.max.size"),
+            offset_metadata_max_bytes: values.size("offset.metadata.max.bytes"),
+            offsets_commit_timeout_ms: values.number("offsets.commit.timeout.ms"),
+            offsets_retention_ms: values.number("offsets.retention.minutes") * 60_000,
+            offsets_retention_check_interval_ms: values
+                .number("offsets.retention.check.interval.ms"),
+            offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
+        }
+    }
+}
+
+impl TransactionConfig {
+    fn read(values: Values<'_>) -> Self {
+        Self {
+            max_timeout_ms: values.int("transaction.max.timeout.ms"),
+            id_expiration_ms: values.number("transactional.id.expiration.ms"),
+            state_log_num_partitions: values.int("transaction.state.log.num.partitions"),
+            state_log_replication_factor: values.short("transaction.state.log.replication.factor"),
+            state_log_min_isr: values.int("transaction.state.log.min.isr"),
+            state_log_segment_bytes: values.int("transaction.state.log.segment.bytes"),
+        }
+    }
+}
+
+impl MetadataLogConfig {
+    fn read(values: Values<'_>) -> Self {
+        Self {
+            segment_bytes: values.int("metadata.log.segment.bytes"),
+            max_record_bytes_between_snapshots: values
+                .number("metadata.log.max.record.bytes.between.snapshots"),
+            max_snapshot_interval_ms: values.number("metadata.log.max.snapshot.interval.ms"),
+        }
+    }
+}
+
+/// Reads every given value; returns the faults, and notes names without a row or without meaning.
+fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, text) in fixed.values() {
+        let Some(row) = broker_settings::find(name) else {
+            notes.extend(unknown(fixed, name));
+            continue;
+        };
+        let origin = fixed
+            .origin(name)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let value = match row.parse(text) {
+            Ok(value) => value,
+            Err(_) if row.kind == Type::Password => {
+                faults.push(format!("{origin}: {name} has an invalid value"));
+                continue;
+            }
+            Err(sentence) => {
+                faults.push(format!("{origin}: {sentence}"));
+                continue;
+            }
+        };
+        let is_default = row
+            .default_text()
+            .map_or(text.trim().is_empty(), |default| {
+                row.parse(default) == Ok(value)
+            });
+        match row.status {
+            Status::Supported(_) => {}
+            _ if is_default || origin == "built-in" => {}
+            Status::Accepted(reason) => {
+                notes.push(Note::Information(format!(
+                    "{origin}: {name} has no effect: {reason}"
+                )));
+            }
+            Status::Refused(reason) => {
+                faults.push(format!("{origin}: {name} cannot be set: {reason}"))
+            }
+        }
+    }
+    faults
+}
+
+/// What to say about a name that has no row.
+fn unknown(fixed: &StaticSettings, name: &str) -> Option<Note> {
+    let origin = fixed
+        .origin(name)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    if let Some((_, reason)) = KNOWN_ELSEWHERE
+        .iter()
+        .find(|(prefix, _)| name.starts_with(prefix))
+    {
+        return Some(Note::Warning(format!(
+            "{origin}: {name} has no effect: {reason}"
+        )));
+    }
+    let near = nearest(name)
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default();
+    Some(Note::Warning(format!(
+        "{origin}: unknown setting {name}{near}"
+    )))
+}
+
+/// The known name that takes the fewest edits, if they are few for its length.
+#[must_use]
+pub fn nearest(name: &str) -> Option<&'static str> {
+    broker_settings::BROKER
+        .iter()
+        .map(|row| (edit_distance(name, row.name), row.name))
+        .min()
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 6)
+        .map(|(_, known)| known)
+}
+
+/// Levenshtein's distance between two texts, in bytes.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// A sentence about a setting, beginning with where it stands.
+fn at(fixed: &StaticSettings, name: &str, sentence: &str) -> String {
+    match fixed.origin(name) {
+        Some(origin) => format!("{origin}: {name} {sentence}"),
+        None => format!("{name} {sentence}"),
+    }
+}
+
+/// This node must be broker and controller, alone in its quorum.
+fn check_roles(values: Values<'_>, node_id: i32) -> Result<(), String> {
+    let fixed = values.layers.fixed;
+    let roles = values.list("process.roles");
+    if !roles.is_empty() && !(roles.iter().any(|role| role == "broker") && roles.len() == 2) {
+        let sentence = "must be broker,controller: this broker is its own controller for now";
+        return Err(at(fixed, "process.roles", sentence));
+    }
+    if let (Some(node), Some(broker)) = (fixed.get("node.id"), fixed.get("broker.id"))
+        && node.trim() != broker.trim()
+    {
+        return Err(at(fixed, "broker.id", "must be the same as node.id"));
+    }
+    let voters = values.list("controller.quorum.voters");
+    let own = format!("{node_id}@");
+    if !(voters.is_empty() || voters.len() == 1 && voters[0].starts_with(&own)) {
+        let sentence = format!("must name node {node_id} alone: larger quorums are not served yet");
+        return Err(at(fixed, "controller.quorum.voters", &sentence));
+    }
+    Ok(())
+}
+
+/// The listeners, taken together.
+struct Network {
+    listeners: Vec<Listener>,
+    controller: Vec<Endpoint>,
+    advertised: Vec<Endpoint>,
+    inter_broker: String,
+}
+
+impl Network {
+    fn read(values: Values<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
+        let fixed = values.layers.fixed;
+        let protocols = values
+            .text("listener.security.protocol.map")
+            .unwrap_or_default();
+        let protocols = parse_protocol_map(&protocols).map_err(|fault| {
+            at(
+                fixed,
+                "listener.security.protocol.map",
+                &format!("is wrong: {fault}"),
+            )
+        })?;
+        let controller_names: Vec<String> = values
+            .list("controller.listener.names")
+            .iter()
+            .map(|name| name.to_ascii_uppercase())
+            .collect();
+        let endpoints = endpoints(values, "listeners")?;
+        let (controller, endpoints): (Vec<_>, Vec<_>) = endpoints
+            .into_iter()
+            .partition(|endpoint| controller_names.contains(&endpoint.name));
+        let listeners = endpoints
+            .into_iter()
+            .map(|endpoint| open(fixed, endpoint, &protocols))
+            .collect::<Result<Vec<_>, _>>()?;
+        if listeners.is_empty() {
+            return Err(at(
+                fixed,
+                "listeners",
+                "must name at least one listener for clients",
+            ));
+        }
+        for endpoint in &controller {
+            notes.push(Note::Information(format!(
+                "listener={} not opened: this node is its own controller, nobody else asks it",
+                endpoint.name
+            )));
+        }
+        let advertised = advertised(values, &listeners, &controller_names)?;
+        let inter_broker = inter_broker(values, &listeners)?;
+        Ok(Self {
+            listeners,
+            controller,
+            advertised,
+            inter_broker,
+        })
+    }
+}
+
+fn endpoints(values: Values<'_>, name: &str) -> Result<Vec<Endpoint>, String> {
+    let fixed = values.layers.fixed;
+    let endpoints = values
+        .list(name)
+        .iter()
+        .map(|text| Endpoint::parse(text))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|fault| at(fixed, name, &format!("is wrong: {fault}")))?;
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let earlier = &endpoints[..index];
+        if earlier.iter().any(|other| other.name == endpoint.name) {
+            let sentence = format!("names the listener {} twice", endpoint.name);
+            return Err(at(fixed, name, &sentence));
+        }
+        let clash = |other: &Endpoint| other.port == endpoint.port && other.host == endpoint.host;
+        if name == "listeners" && endpoint.port != 0 && earlier.iter().any(clash) {
+            let sentence = format!("uses port {} for two listeners", endpoint.port);
+            return Err(at(fixed, name, &sentence));
+        }
+    }
+    Ok(endpoints)
+}
+
+fn open(
+    fixed: &StaticSettings,
+    endpoint: Endpoint,
+    protocols: &[(String, SecurityProtocol)],
+) -> Result<Listener, String> {
+    let protocol = protocols.iter().find(|(name, _)| *name == endpoint.name);
+    match protocol.map(|(_, protocol)| *protocol) {
+        Some(SecurityProtocol::Plaintext) => Ok(Listener {
+            endpoint,
+            protocol: SecurityProtocol::Plaintext,
+        }),
+        Some(protocol) => {
+            let sentence = format!(
+                "has the listener {} with {protocol}: only PLAINTEXT listeners can be opened yet",
+                endpoint.name
+            );
+            Err(at(fixed, "listeners", &sentence))
+        }
+        None => {
+            let sentence = format!(
+                "has the listener {}, whose protocol listener.security.protocol.map does not say",
+                endpoint.name
+            );
+            Err(at(fixed, "listeners", &sentence))
+        }
+    }
+}
+
+/// One advertised address for each listener.
+fn advertised(
+    values: Values<'_>,
+    listeners: &[Listener],
+    controller_names: &[String],
+) -> Result<Vec<Endpoint>, String> {
+    let fixed = values.layers.fixed;
+    let given = endpoints(values, "advertised.listeners")?;
+    let known = |endpoint: &Endpoint| {
+        controller_names.contains(&endpoint.name)
+            || listeners
+                .iter()
+                .any(|listener| listener.endpoint.name == endpoint.name)
+    };
+    for endpoint in &given {
+        if !known(endpoint) {
+            let sentence = format!("names {}, which is not among listeners", endpoint.name);
+            return Err(at(fixed, "advertised.listeners", &sentence));
+        }
+        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
+            let sentence = format!(
+                "cannot be {}: clients could not connect to it",
+                endpoint.host
+            );
+            return Err(at(fixed, "advertised.listeners", &sentence));
+        }
+    }
+    let advertise = |listener: &Listener| {
+        let own = given
+            .iter()
+            .find(|endpoint| endpoint.name == listener.endpoint.name);
+        let mut endpoint = own.unwrap_or(&listener.endpoint).clone();
+        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
+            endpoint.host.clear();
+        }
+        endpoint
+    };
+    Ok(listeners.iter().map(advertise).collect())
+}
+
+fn inter_broker(values: Values<'_>, listeners: &[Listener]) -> Result<String, String> {
+    let fixed = values.layers.fixed;
+    let find = |name: &str| {
+        listeners
+            .iter()
+            .find(|listener| listener.endpoint.name == name)
+    };
+    if let Some(name) = values.text("inter.broker.listener.name") {
+        if fixed.get("security.inter.broker.protocol").is_some() {
+            let sentence = "and security.inter.broker.protocol cannot both be set";
+            return Err(at(fixed, "inter.broker.listener.name", sentence));
+        }
+        let name = name.to_ascii_uppercase();
+        return match find(&name) {
+            Some(_) => Ok(name),
+            None => Err(at(
+                fixed,
+                "inter.broker.listener.name",
+                "is not among listeners",
+            )),
+        };
+    }
+    let protocol = values
+        .text("security.inter.broker.protocol")
+        .unwrap_or_default();
+    Ok(find(&protocol)
+        .unwrap_or(&listeners[0])
+        .endpoint
+        .name
+        .clone())
+}
+
+/// Typed access over layers. Given values were checked and the table's defaults are right, so a
+/// value of another type is a fault of the table.
+#[derive(Clone, Copy)]
+struct Values<'a> {
+    layers: Layers<'a>,
+}
+
+impl Values<'_> {
+    fn find(self, name: &str) -> Option<Value> {
+        let row = broker_settings::find(name)
+            .unwrap_or_else(|| panic!("{name} is not in the table of settings"));
+        if row.synonyms.is_empty() {
+            return self.layers.value(row).map(|(_, value)| value);
+        }
+        self.layers.first_of(row.synonyms).map(|(_, value)| value)
+    }
+
+    fn number(self, name: &str) -> i64 {
+        match self.find(name) {
+            Some(Value::Number(number)) => number,
+            other => panic!("setting {name} is not a number: {other:?}"),
+        }
+    }
+
+    fn int(self, name: &str) -> i32 {
+        i32::try_from(self.number(name)).unwrap_or(i32::MAX)
+    }
+
+    fn short(self, name: &str) -> i16 {
+        i16::try_from(self.number(name)).unwrap_or(i16::MAX)
+    }
+
+    fn size(self, name: &str) -> usize {
+        usize::try_from(self.number(name)).unwrap_or(0)
+    }
+
+    fn flag(self, name: &str) -> bool {
+        match self.find(name) {
+            Some(Value::Boolean(flag)) => flag,
+            other => panic!("setting {name} is not a flag: {other:?}"),
+        }
+    }
+
+    fn text(self, name: &str) -> Option<String> {
+        match self.find(name) {
+            Some(Value::Text(text)) => Some(text),
+            None => None,
+            other => panic!("setting {name} is not a text: {other:?}"),
+        }
+    }
+
+    fn list(self, name: &str) -> Vec<String> {
+        match self.find(name) {
+            Some(Value::List(list)) => list,
+            None => Vec::new(),
+            other => panic!("setting {name} is not a list: {other:?}"),
+        }
+    }
+
+    /// `node.id`, else `broker.id`, else 1.
+    fn node_id(self) -> i32 {
+        match self.find("node.id") {
+            Some(Value::Number(id)) => i32::try_from(id).unwrap_or(1),
+            _ => 1,
+        }
+    }
+
+    /// `log.dirs`, else `log.dir`; never empty.
+    fn log_dirs(self) -> Vec<String> {
+        let mut dirs = self.list("log.dirs");
+        if dirs.is_empty() {
+            dirs = self.list("log.dir");
+        }
+        dirs.retain(|dir| !dir.is_empty());
+        if dirs.is_empty() {
+            dirs.push(setting_default("log.dir"));
+        }
+        dirs
+    }
+}
+
+fn setting_default(name: &str) -> String {
+    let row = broker_settings::find(name).and_then(setting::Setting::default_text);
+    row.unwrap_or_default().to_owned()
+}
+
+/// Names that exist in files of other versions or for parts outside the broker.
+const KNOWN_ELSEWHERE: &[(&str, &str)] = &[
+    ("zookeeper.", "there is no ZooKeeper"),
+    (
+        "inter.broker.protocol.version",
+        "Kafka 4 removed it; metadata.version took its place",
+    ),
+    ("log.message.format.version", "Kafka 4 removed it"),
+    ("log.message.downconversion.enable", "Kafka 4 removed it"),
+    (
+        "log.message.timestamp.difference.max.ms",
+        "Kafka 4 removed it",
+    ),
+    ("auto.include.jmx.reporter", "Kafka 4 removed it"),
+    (
+        "listener.name.",
+        "settings of single listeners are not read yet",
+    ),
+    ("super.users", "authorization is not available yet"),
+    (
+        "allow.everyone.if.no.acl.found",
+        "authorization is not available yet",
+    ),
+    ("rsm.config.", "tiered storage is not part of this broker"),
+    ("rlmm.config.", "tiered storage is not part of this broker"),
+    ("confluent.", "it belongs to another product"),
+];
