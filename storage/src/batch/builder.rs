@@ -180,13 +180,17 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Keeps the last offset of a batch whose last records compaction took.
-    pub fn keep_last_offset_delta(&mut self, delta: i32) {
-        self.last_offset_delta = self.last_offset_delta.max(delta);
+    /// Keeps what compaction must of the batch that it thins: the last offset, and when no record is left the max
+    /// timestamp.
+    pub fn stand_for(&mut self, last_offset_delta: i32, max_timestamp: Timestamp) {
+        self.last_offset_delta = self.last_offset_delta.max(last_offset_delta);
+        if self.count == 0 {
+            self.max_timestamp = max_timestamp;
+        }
     }
 
     /// The batch. The builder is empty afterwards, with the same options. Without a record it fails, unless
-    /// [`BatchBuilder::keep_last_offset_delta`] said which offsets the empty batch stands for.
+    /// [`BatchBuilder::stand_for`] said which offsets the empty batch stands for.
     pub fn finish(&mut self) -> Result<Batch, BuildError> {
         if self.last_offset_delta < 0 {
             return Err(BuildError::Empty);

@@ -1,0 +1,4 @@
+//! What the crate promises, tested from outside.
+
+#[expect(clippy::disallowed_methods, reason = "tests read fixtures")]
+mod kafka_formats;
