@@ -265,9 +265,7 @@ impl<'a> Encoder<'a> {
         };
         self.length(form, values.len())?;
         self.out.reserve(size_of_val(values));
-        for &value in values {
-            write(self, value);
-        }
+        values.iter().for_each(|&value| write(self, value));
         Ok(())
     }
 

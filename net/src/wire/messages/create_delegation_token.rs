@@ -41,7 +41,8 @@ impl Default for CreateDelegationTokenRequest {
 impl Structure for CreateDelegationTokenRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            2 => 10,
+            ..=1 => 12,
+            ..=2 => 10,
             _ => 12,
         }
     }
@@ -199,7 +200,7 @@ impl Structure for CreateDelegationTokenResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 40,
-            2 => 35,
+            ..=2 => 35,
             _ => 37,
         }
     }

@@ -27,7 +27,8 @@ pub struct HeartbeatRequest {
 impl Structure for HeartbeatRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            3 => 10,
+            ..=2 => 8,
+            ..=3 => 10,
             _ => 8,
         }
     }
@@ -102,7 +103,7 @@ impl Structure for HeartbeatResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 2,
-            1..=3 => 6,
+            ..=3 => 6,
             _ => 7,
         }
     }

@@ -53,9 +53,10 @@ impl Default for JoinGroupRequest {
 impl Structure for JoinGroupRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=0 | 6..=7 => 14,
-            1..=4 => 18,
-            5 => 20,
+            ..=0 => 14,
+            ..=4 => 18,
+            ..=5 => 20,
+            ..=7 => 14,
             _ => 15,
         }
     }
@@ -226,9 +227,10 @@ impl Default for JoinGroupResponse {
 impl Structure for JoinGroupResponse {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=1 | 7..=8 => 16,
-            2..=5 => 20,
-            6 => 15,
+            ..=1 => 16,
+            ..=5 => 20,
+            ..=6 => 15,
+            ..=8 => 16,
             _ => 17,
         }
     }
@@ -328,7 +330,7 @@ impl Structure for JoinGroupResponseMember {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 6,
-            5 => 8,
+            ..=5 => 8,
             _ => 4,
         }
     }

@@ -26,7 +26,7 @@ impl Structure for LeaveGroupRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 4,
-            3 => 6,
+            ..=3 => 6,
             _ => 3,
         }
     }
@@ -99,7 +99,8 @@ pub struct MemberIdentity {
 impl Structure for MemberIdentity {
     fn size_min(version: i16) -> usize {
         match version {
-            4 => 3,
+            ..=3 => 4,
+            ..=4 => 3,
             _ => 4,
         }
     }
@@ -168,8 +169,8 @@ impl Structure for LeaveGroupResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 2,
-            1..=2 => 6,
-            3 => 10,
+            ..=2 => 6,
+            ..=3 => 10,
             _ => 8,
         }
     }

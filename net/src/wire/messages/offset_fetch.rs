@@ -40,7 +40,8 @@ impl Structure for OffsetFetchRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=5 => 6,
-            7 => 4,
+            ..=6 => 3,
+            ..=7 => 4,
             _ => 3,
         }
     }
@@ -325,8 +326,9 @@ impl Structure for OffsetFetchResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 4,
-            3..=5 => 10,
-            6..=7 => 8,
+            ..=2 => 6,
+            ..=5 => 10,
+            ..=7 => 8,
             _ => 6,
         }
     }

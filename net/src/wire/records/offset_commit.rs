@@ -90,8 +90,9 @@ impl Default for OffsetCommitValue {
 impl Structure for OffsetCommitValue {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=0 | 2 => 18,
-            1 => 26,
+            ..=0 => 18,
+            ..=1 => 26,
+            ..=2 => 18,
             _ => 22,
         }
     }
