@@ -11,14 +11,20 @@
 //!
 //! Not here: input and output, clocks, wire structs (`handlers`), finding the coordinator (`metadata`).
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
+mod classic;
+mod coordinator;
 mod error;
+mod log;
 mod message;
+mod offsets;
+mod random;
 mod settings;
+mod step;
+mod timers;
 
+pub use coordinator::Coordinator;
 pub use error::{AppendError, GroupError};
 pub use message::{
     CommitPartition, CommitTopic, CommittedTopic, DeleteGroup, DescribeGroup, DescribedGroup,
@@ -97,67 +103,28 @@ pub struct Record {
     pub timestamp_ms: i64,
 }
 
-/// All groups of one partition of `__consumer_offsets`.
-#[derive(Debug)]
-pub struct Coordinator {
-    partition: i32,
-    settings: Arc<GroupSettings>,
-    seed: u64,
+/// The types of groups; only classic ones are coordinated so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupType {
+    /// Clients assign (JoinGroup, SyncGroup), or only commit.
+    Classic,
+    /// The coordinator assigns (KIP-848).
+    Consumer,
+    /// Records are shared out one by one (KIP-932).
+    Share,
+    /// Tasks of a stream application (KIP-1071).
+    Streams,
 }
 
-impl Coordinator {
-    /// A coordinator that has read nothing yet and refuses until [`Coordinator::loaded`].
-    pub fn new(partition: i32, settings: Arc<GroupSettings>, seed: u64) -> Self {
-        Self {
-            partition,
-            settings,
-            seed,
+impl GroupType {
+    /// Kafka's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "Classic",
+            Self::Consumer => "Consumer",
+            Self::Share => "Share",
+            Self::Streams => "Streams",
         }
-    }
-
-    /// Takes in one record of the partition's log, in order. `producer_id` is the batch's when it is transactional:
-    /// such offsets count from [`Coordinator::replay_marker`] on.
-    pub fn replay(
-        &mut self,
-        key: &[u8],
-        value: Option<&[u8]>,
-        producer_id: Option<i64>,
-    ) -> Result<(), ReplayError> {
-        let _ = (key, value, producer_id);
-        Ok(())
-    }
-
-    /// A transaction marker of the partition's log.
-    pub fn replay_marker(&mut self, producer_id: i64, outcome: Outcome) {
-        let _ = (producer_id, outcome);
-    }
-
-    /// The log is read to its end; serving begins.
-    pub fn loaded(&mut self, now: Now) -> Effects {
-        let _ = (now, &self.settings, self.seed, self.partition);
-        Effects::default()
-    }
-
-    /// Coordination ends here: all who wait are told `NOT_COORDINATOR`.
-    pub fn unload(&mut self) -> Effects {
-        Effects::default()
-    }
-
-    /// One event. The shell hands `Effects::append` to the log before it steps this coordinator again.
-    pub fn step(&mut self, now: Now, event: Event) -> Effects {
-        let _ = now;
-        let mut effects = Effects::default();
-        if let Event::Request { token, request } = event {
-            effects
-                .replies
-                .push((token, request.refuse(GroupError::LoadInProgress)));
-        }
-        effects
-    }
-
-    /// On the steady clock (`Now::steady_ms`): when a `Tick` is next wanted. May be early, never late.
-    pub fn next_deadline(&self) -> Option<u64> {
-        None
     }
 }
 

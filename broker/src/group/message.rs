@@ -306,7 +306,7 @@ pub struct FetchedPartition {
     /// -1 when unknown.
     pub leader_epoch: i32,
     /// As committed.
-    pub metadata: Arc<str>,
+    pub metadata: Box<str>,
     /// Only `UnstableOffsetCommit`.
     pub error: Option<GroupError>,
 }
@@ -464,6 +464,18 @@ impl OffsetCommit {
                     .collect(),
             })
             .collect()
+    }
+}
+
+impl LeaveGroup {
+    /// What everybody hears where there is no such group.
+    pub(super) fn all_unknown(self) -> Vec<LeftMember> {
+        let unknown = |member: LeavingMember| LeftMember {
+            member_id: member.member_id,
+            instance_id: member.instance_id,
+            error: Some(GroupError::UnknownMemberId),
+        };
+        self.members.into_iter().map(unknown).collect()
     }
 }
 

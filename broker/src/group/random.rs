@@ -1,0 +1,35 @@
+//! Owns the coordinator's source of member ids.
+//! Lives inside its coordinator.
+//! Not here: entropy; the shell hands in the seed.
+
+/// `SplitMix64`: every seed gives a full period, and 64 bits of state are enough to tell members apart.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A version 4 UUID as Java prints it.
+    pub(super) fn uuid(&mut self) -> String {
+        let high = self.next() & !0xf000 | 0x4000;
+        let low = self.next() & !(0b11 << 62) | (0b10 << 62);
+        format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            high >> 32,
+            high >> 16 & 0xffff,
+            high & 0xffff,
+            low >> 48,
+            low & 0xffff_ffff_ffff
+        )
+    }
+}
