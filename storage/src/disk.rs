@@ -6,6 +6,7 @@
 //! relative (`orders-0/00000000000000000000.log`). 3. Nothing here retries a failed sync.
 //! **Not here** what the bytes mean: `segment`, `index`, `checkpoint`.
 
+mod layout;
 mod real;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use layout::{Folders, LayoutError};
 
 /// A failed operation on a disk: what was tried, on which path, and what the system said.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,16 @@ pub struct DiskError {
 
 impl DiskError {
     pub(crate) fn new(operation: &'static str, path: impl fmt::Display, source: io::Error) -> Self {
-        Self { operation, path: path.to_string(), source }
+        Self {
+            operation,
+            path: path.to_string(),
+            source,
+        }
+    }
+
+    /// The cause alone, for plans that are handed back with an [`io::Error`].
+    pub fn into_io(self) -> io::Error {
+        io::Error::new(self.source.kind(), self)
     }
 
     /// True when the file or directory was not there.
@@ -42,11 +54,16 @@ impl DiskError {
 
     /// True when the disk is full (ENOSPC, EDQUOT): a state that passes, unlike other faults.
     pub fn is_full(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        is_full(&self.source)
     }
+}
+
+/// True for the errors of a full disk.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Whether a read may wait for the disk.
@@ -247,13 +264,19 @@ impl LogDir {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let root: PathBuf = root.into();
         real::create_dirs(&root)?;
-        Ok(Self { kind: DirKind::Real, root: root.into() })
+        Ok(Self {
+            kind: DirKind::Real,
+            root: root.into(),
+        })
     }
 
     /// A directory on a simulated disk.
     #[cfg(any(test, feature = "sim"))]
     pub fn simulated(disk: &sim::Disk) -> Self {
-        Self { kind: DirKind::Sim(disk.clone()), root: Path::new("/sim").into() }
+        Self {
+            kind: DirKind::Sim(disk.clone()),
+            root: Path::new("/sim").into(),
+        }
     }
 
     /// Where it is.
@@ -263,7 +286,11 @@ impl LogDir {
 
     /// The path of a name below it, for messages.
     pub fn path(&self, name: &str) -> PathBuf {
-        if name.is_empty() { self.root.to_path_buf() } else { self.root.join(name) }
+        if name.is_empty() {
+            self.root.to_path_buf()
+        } else {
+            self.root.join(name)
+        }
     }
 
     /// Takes the lock that keeps a second broker, ours or Kafka's, out of the directory.

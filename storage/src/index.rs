@@ -13,14 +13,13 @@
 //! ```
 
 use crate::disk::{DiskError, File, Wait};
-use crate::types::{Offset, ProducerId, Timestamp};
+use crate::producer::AbortedTransaction;
+use crate::types::Timestamp;
 
 /// Size of an entry of `.index`.
 pub const INDEX_ENTRY_SIZE: usize = 8;
 /// Size of an entry of `.timeindex`.
 pub const TIME_ENTRY_SIZE: usize = 12;
-/// Size of an entry of `.txnindex`.
-pub const TXN_ENTRY_SIZE: usize = 34;
 
 /// An entry of `.index`: the batch that starts at `position` ends with offset base + `relative_offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,54 +75,16 @@ impl TimeEntry {
     }
 }
 
-/// An aborted transaction, an entry of `.txnindex`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    /// Who aborted.
-    pub producer_id: ProducerId,
-    /// First offset of the transaction in this partition.
-    pub first_offset: Offset,
-    /// Offset of the abort marker.
-    pub last_offset: Offset,
-    /// The last stable offset after the marker was appended.
-    pub last_stable_offset: Offset,
-}
-
-impl AbortedTransaction {
-    /// The bytes on disk.
-    pub fn encode(self) -> [u8; TXN_ENTRY_SIZE] {
-        let mut bytes = [0; TXN_ENTRY_SIZE];
-        let fields =
-            [self.producer_id.0, self.first_offset.0, self.last_offset.0, self.last_stable_offset.0];
-        for (chunk, field) in bytes[2..].chunks_exact_mut(8).zip(fields) {
-            chunk.copy_from_slice(&field.to_be_bytes());
-        }
-        bytes
-    }
-
-    /// From the bytes on disk; `None` when the version is not 0.
-    pub fn decode(bytes: &[u8; TXN_ENTRY_SIZE]) -> Option<Self> {
-        let (version, rest) = bytes.split_first_chunk::<2>()?;
-        if i16::from_be_bytes(*version) != 0 {
-            return None;
-        }
-        let mut fields = rest.as_chunks::<8>().0.iter().map(|field| i64::from_be_bytes(*field));
-        Some(Self {
-            producer_id: ProducerId(fields.next()?),
-            first_offset: Offset(fields.next()?),
-            last_offset: Offset(fields.next()?),
-            last_stable_offset: Offset(fields.next()?),
-        })
-    }
-}
-
 /// Reads the aborted transactions of a segment; `None` when the file is damaged (a torn or foreign entry).
 pub fn decode_txn_index(bytes: &[u8]) -> Option<Vec<AbortedTransaction>> {
-    let (entries, rest) = bytes.as_chunks::<TXN_ENTRY_SIZE>();
+    let (entries, rest) = bytes.as_chunks::<{ AbortedTransaction::SIZE }>();
     if !rest.is_empty() {
         return None;
     }
-    entries.iter().map(AbortedTransaction::decode).collect()
+    entries
+        .iter()
+        .map(|entry| AbortedTransaction::decode(entry).ok())
+        .collect()
 }
 
 /// The last entry of `.index` whose offset is not above `relative_offset`, among the first `count`
@@ -134,7 +95,9 @@ pub fn search_offset(
     relative_offset: u32,
     wait: Wait,
 ) -> Result<Option<(u32, IndexEntry)>, DiskError> {
-    search(file, count, wait, IndexEntry::decode, |entry| entry.relative_offset <= relative_offset)
+    search(file, count, wait, IndexEntry::decode, |entry| {
+        entry.relative_offset <= relative_offset
+    })
 }
 
 /// The last entry of `.index` whose position is not above `position`; and its number.
@@ -144,7 +107,9 @@ pub fn search_position(
     position: u32,
     wait: Wait,
 ) -> Result<Option<(u32, IndexEntry)>, DiskError> {
-    search(file, count, wait, IndexEntry::decode, |entry| entry.position <= position)
+    search(file, count, wait, IndexEntry::decode, |entry| {
+        entry.position <= position
+    })
 }
 
 /// The last entry of `.timeindex` whose timestamp is not above `timestamp`; and its number.
@@ -154,7 +119,9 @@ pub fn search_time(
     timestamp: Timestamp,
     wait: Wait,
 ) -> Result<Option<(u32, TimeEntry)>, DiskError> {
-    search(file, count, wait, TimeEntry::decode, |entry| entry.timestamp <= timestamp)
+    search(file, count, wait, TimeEntry::decode, |entry| {
+        entry.timestamp <= timestamp
+    })
 }
 
 /// One entry of `.timeindex` by its number.
@@ -180,11 +147,22 @@ fn search<const N: usize, E: Copy>(
     while high - low > ENTRIES_READ_WHOLE {
         let middle = low + (high - low) / 2;
         let entry = decode(read_entries::<N>(file, middle, 1, wait)?[0]);
-        if holds(&entry) { low = middle } else { high = middle }
+        if holds(&entry) {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     let entries = read_entries::<N>(file, low, high - low, wait)?;
-    let found = entries.iter().map(|bytes| decode(*bytes)).take_while(|entry| holds(entry)).last();
-    let before = entries.iter().take_while(|bytes| holds(&decode(**bytes))).count();
+    let found = entries
+        .iter()
+        .map(|bytes| decode(*bytes))
+        .take_while(|entry| holds(entry))
+        .last();
+    let before = entries
+        .iter()
+        .take_while(|bytes| holds(&decode(**bytes)))
+        .count();
     Ok(found.map(|entry| (low + u32::try_from(before).unwrap_or_default() - 1, entry)))
 }
 

@@ -3,7 +3,13 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod disk;
 pub mod epochs;
+pub mod index;
 pub mod limits;
+pub mod log;
 pub mod producer;
+pub mod recovery;
+pub mod retention;
+pub mod segment;
 pub mod types;

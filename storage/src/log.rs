@@ -30,25 +30,28 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 pub use crate::disk::Wait;
+pub use crate::retention::Reason as DeleteReason;
 pub use append::{AppendError, Appended, Origin, Reserve, Sync, Token, Write, WriteFault};
-pub use change::{CloseError, DeleteReason, Deleted, Truncate, TruncateError};
+pub use change::{Close, Truncate};
 pub use lookup::{AbortedJob, Lookup, TimestampJob, TimestampOffset};
 pub use read::{LocateError, LocateJob, Located, Parts, Read, ReadError};
 pub use work::{Work, WorkOutcome};
 
 pub use crate::recovery::{OpenError, Recovered};
 
-use crate::checkpoint::LeaderEpochs;
 use crate::disk::{DiskError, LogDir};
-use crate::producer::ProducerStates;
+use crate::epochs::LeaderEpochs;
+use crate::producer::{AbortedTransaction, Producers};
 use crate::recovery;
 use crate::segment::Segment;
-use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use tail::Tail;
+use crate::types::{Offset, Timestamp, TopicPartition};
+pub(crate) use append::end_marker;
+pub(crate) use read::Cursors;
+pub(crate) use tail::Tail;
+pub(crate) use work::Chores;
 
 /// The settings of a topic that its logs go by, with Kafka's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,62 +110,66 @@ pub struct Open {
 /// One partition's log. See the module's words.
 #[derive(Debug)]
 pub struct Log {
-    dir: LogDir,
-    partition: TopicPartition,
+    pub(crate) dir: LogDir,
+    pub(crate) partition: TopicPartition,
     /// Name of the folder in `dir`.
-    folder: Arc<str>,
-    settings: Arc<LogSettings>,
+    pub(crate) folder: Arc<str>,
+    pub(crate) settings: Arc<LogSettings>,
     /// Oldest first, never empty; the last is the active one.
-    segments: Vec<Segment>,
-    active: Active,
-    tail: Tail,
-    start: Offset,
-    end: Offset,
-    high_watermark: Offset,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) active: Active,
+    pub(crate) tail: Tail,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    pub(crate) high_watermark: Offset,
     /// Everything below is in the files.
-    written: Offset,
+    pub(crate) written: Offset,
     /// Everything below was synced, with the names of its files.
-    durable: Offset,
+    pub(crate) durable: Offset,
     /// Appended but not handed out yet, or handed out and not confirmed; oldest first.
-    writes: VecDeque<append::PendingWrite>,
+    pub(crate) writes: VecDeque<append::PendingWrite>,
     /// Base offsets of segments with bytes written since their last sync.
-    unsynced: SmallVec<[Offset; 2]>,
+    pub(crate) unsynced: SmallVec<[Offset; 2]>,
     /// A file was created since the last sync of the folder.
-    folder_changed: bool,
-    syncing: Option<append::SyncInFlight>,
-    next_token: u64,
-    chores: work::Chores,
-    producers: ProducerStates,
-    epochs: LeaderEpochs,
-    cursors: read::Cursors,
+    pub(crate) folder_changed: bool,
+    pub(crate) syncing: Option<append::SyncInFlight>,
+    pub(crate) next_token: u64,
+    pub(crate) chores: Chores,
+    /// Files that deletions renamed and that are to be unlinked.
+    pub(crate) unlink: Vec<work::Step>,
+    pub(crate) producers: Producers,
+    pub(crate) epochs: LeaderEpochs,
+    /// Aborted transactions of the active segment.
+    pub(crate) aborted: Vec<AbortedTransaction>,
+    pub(crate) cursors: Cursors,
     /// Grows with every truncation, so that an answer from before it is recognised.
-    generation: u64,
-    failed: Option<Arc<str>>,
+    pub(crate) generation: u64,
+    pub(crate) failed: Option<Arc<str>>,
 }
 
 /// What only the active segment has.
 #[derive(Debug)]
-struct Active {
+pub(crate) struct Active {
     /// Largest timestamp of the first batch: `segment.ms` counts from it.
-    first_timestamp: Option<Timestamp>,
-    created: Timestamp,
-    bytes_since_index: u64,
+    pub(crate) first_timestamp: Option<Timestamp>,
+    pub(crate) created: Timestamp,
+    pub(crate) bytes_since_index: u64,
     /// Index entries of this segment that are not in the file yet, and some that are.
-    recent: Vec<RecentEntry>,
+    pub(crate) recent: Vec<RecentEntry>,
     /// How many of `recent` are in the file.
-    recent_on_disk: usize,
+    pub(crate) recent_on_disk: usize,
     /// Time index entries that are not in the file yet.
-    times: Vec<crate::index::TimeEntry>,
+    pub(crate) times: Vec<crate::index::TimeEntry>,
     /// Timestamp of the last entry, in memory or in the file.
-    last_time: Timestamp,
-    jitter_ms: i64,
+    pub(crate) last_time: Timestamp,
+    pub(crate) jitter_ms: i64,
     /// Bytes reserved for the file.
-    reserved: u64,
+    pub(crate) reserved: u64,
 }
 
 /// An index entry whose batch is known whole.
 #[derive(Clone, Copy, Debug)]
-struct RecentEntry {
+pub(crate) struct RecentEntry {
     entry: crate::index::IndexEntry,
     /// Base offset of the batch, from the segment's.
     relative_base: u32,
@@ -230,6 +237,7 @@ impl Log {
     /// Sets the high watermark, bounded by the log's ends. Never let it pass what replication has confirmed.
     pub fn set_high_watermark(&mut self, offset: Offset) {
         self.high_watermark = offset.clamp(self.start, self.end);
+        self.producers.replicated_to(self.high_watermark);
     }
 
     /// The first offset of the oldest open transaction, or the high watermark when there is none below it.
@@ -252,7 +260,9 @@ impl Log {
 
     /// What the recovery-point checkpoint may say: below it data, indexes, snapshots and epochs are on disk.
     pub fn recovery_point(&self) -> Offset {
-        self.durable.min(self.chores.barrier()).max(self.segments[0].base)
+        self.durable
+            .min(self.chores.barrier())
+            .max(self.segments[0].base)
     }
 
     /// Bytes of all segments.
@@ -282,7 +292,7 @@ impl Log {
     pub fn release_idle(&mut self) {
         self.trim_tail(0);
         self.tail.shrink();
-        self.cursors = read::Cursors::default();
+        self.cursors = Cursors::default();
         self.active.recent.drain(..self.active.recent_on_disk);
         self.active.recent_on_disk = 0;
         self.active.recent.shrink_to_fit();
@@ -298,7 +308,8 @@ impl Log {
 
     /// Open descriptors held.
     pub fn descriptor_count(&self) -> usize {
-        let open = |s: &Segment| usize::from(s.file.is_some()) + usize::from(s.index_file.is_some());
+        let open =
+            |s: &Segment| usize::from(s.file.is_some()) + usize::from(s.index_file.is_some());
         self.segments.iter().map(open).sum()
     }
 
@@ -315,7 +326,7 @@ impl Log {
     }
 
     /// The producers known here.
-    pub fn producers(&self) -> &ProducerStates {
+    pub fn producers(&self) -> &Producers {
         &self.producers
     }
 
@@ -340,11 +351,15 @@ impl Log {
 
     /// Index of the segment that holds `offset`, or would.
     fn segment_at(&self, offset: Offset) -> usize {
-        self.segments.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+        self.segments
+            .partition_point(|segment| segment.base <= offset)
+            .saturating_sub(1)
     }
 
     fn segment_index(&self, base: Offset) -> Option<usize> {
-        self.segments.binary_search_by_key(&base, |segment| segment.base).ok()
+        self.segments
+            .binary_search_by_key(&base, |segment| segment.base)
+            .ok()
     }
 
     fn token(&mut self) -> Token {
@@ -352,8 +367,12 @@ impl Log {
         Token(self.next_token)
     }
 
-    fn name(&self, base: Offset, content: crate::segment::name::Content) -> String {
-        format!("{}/{}", self.folder, crate::segment::name::file(base, content))
+    pub(crate) fn name(&self, base: Offset, content: crate::segment::name::Content) -> String {
+        format!(
+            "{}/{}",
+            self.folder,
+            crate::segment::name::file(base, content)
+        )
     }
 }
 

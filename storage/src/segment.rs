@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     pub index_entries: u32,
     /// Entries in the `.timeindex` file.
     pub time_entries: u32,
+    /// Entries in the `.txnindex` file.
+    pub aborted: u32,
     /// The `.log` file, when it is open.
     pub file: Option<File>,
     /// The `.index` file, when it is open.
@@ -45,6 +47,7 @@ impl Segment {
             modified: now,
             index_entries: 0,
             time_entries: 0,
+            aborted: 0,
             file: None,
             index_file: None,
             written: 0,
@@ -53,7 +56,11 @@ impl Segment {
 
     /// The time retention goes by: the largest timestamp, else the last change of the file.
     pub(crate) fn retention_timestamp(&self) -> Timestamp {
-        if self.max_timestamp.is_some() { self.max_timestamp } else { self.modified }
+        if self.max_timestamp.is_some() {
+            self.max_timestamp
+        } else {
+            self.modified
+        }
     }
 
     /// Notes the timestamp of a batch that ends at `last_offset`.

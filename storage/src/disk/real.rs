@@ -151,7 +151,11 @@ pub(super) fn list(path: &Path) -> io::Result<Vec<Entry>> {
         entries.push(Entry {
             name: raw.to_string_lossy().into_owned(),
             kind,
-            size: if kind == EntryKind::File { stat.stx_size } else { 0 },
+            size: if kind == EntryKind::File {
+                stat.stx_size
+            } else {
+                0
+            },
             modified: stat.stx_mtime.tv_sec * 1000 + i64::from(stat.stx_mtime.tv_nsec / 1_000_000),
         });
     }

@@ -5,7 +5,10 @@
 //! **Invariants** 1. What was synced survives [`Disk::crash`]. 2. Of what was not, any 512-byte sector
 //! and any prefix of the pending names may survive. 3. A handle from before a crash only fails.
 //! **Not here** time: nothing waits.
-#![expect(clippy::disallowed_types, reason = "handles are Send; the lock is never contended in tests")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "handles are Send; the lock is never contended in tests"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -207,7 +210,12 @@ impl Disk {
         };
         let generation = state.generation;
         drop(state);
-        Ok(Handle { disk: self.clone(), inode, generation, name: name.into() })
+        Ok(Handle {
+            disk: self.clone(),
+            inode,
+            generation,
+            name: name.into(),
+        })
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -302,7 +310,9 @@ impl Handle {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let content = &state.inodes[self.inode].volatile;
-        let start = usize::try_from(position).unwrap_or(usize::MAX).min(content.len());
+        let start = usize::try_from(position)
+            .unwrap_or(usize::MAX)
+            .min(content.len());
         let n = into.len().min(content.len() - start);
         into[..n].copy_from_slice(&content[start..start + n]);
         Ok(n)
@@ -319,7 +329,8 @@ impl Handle {
         }
         let mut position = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let grows = (position + allowed).saturating_sub(state.inodes[self.inode].volatile.len());
-        let free = usize::try_from(state.capacity.saturating_sub(state.used())).unwrap_or(usize::MAX);
+        let free =
+            usize::try_from(state.capacity.saturating_sub(state.used())).unwrap_or(usize::MAX);
         if grows > free {
             allowed -= (grows - free).min(allowed);
             error = Some(io::ErrorKind::StorageFull.into());
@@ -359,7 +370,9 @@ impl Handle {
 
     pub(super) fn reserve(&self, range: &Range<u64>) -> io::Result<()> {
         let state = self.live()?;
-        let grows = range.end.saturating_sub(state.inodes[self.inode].volatile.len() as u64);
+        let grows = range
+            .end
+            .saturating_sub(state.inodes[self.inode].volatile.len() as u64);
         if grows > state.capacity.saturating_sub(state.used()) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -429,7 +442,8 @@ impl Inode {
             self.cut = Some(self.cut.map_or(size, |cut| cut.min(size)));
             self.dirty.retain(|sector| sector * SECTOR < size);
         } else if size > self.volatile.len() {
-            self.dirty.extend(self.volatile.len() / SECTOR..=(size - 1) / SECTOR);
+            self.dirty
+                .extend(self.volatile.len() / SECTOR..=(size - 1) / SECTOR);
         }
         self.volatile.resize(size, 0);
     }
@@ -459,8 +473,11 @@ fn apply(names: &mut BTreeMap<String, Node>, change: &NameChange) {
         }
         NameChange::Rename(from, to) => {
             let inside = format!("{from}/");
-            let moved: Vec<String> =
-                names.keys().filter(|p| *p == from || p.starts_with(&inside)).cloned().collect();
+            let moved: Vec<String> = names
+                .keys()
+                .filter(|p| *p == from || p.starts_with(&inside))
+                .cloned()
+                .collect();
             for path in moved {
                 if let Some(node) = names.remove(&path) {
                     names.insert(format!("{to}{}", &path[from.len()..]), node);

@@ -16,10 +16,10 @@ use smallvec::SmallVec;
 
 use super::work::{IndexWritten, NO_BARRIER, Step};
 use super::{Active, Log, RecentEntry};
-use crate::batch::{Batch, Header, TimestampType};
-use crate::disk::{DiskError, File, LogDir, Mode};
+use crate::batch::{Batch, EndTransactionMarker, TimestampType};
+use crate::disk::{DiskError, File, LogDir, Mode, is_full};
 use crate::index::{INDEX_ENTRY_SIZE, IndexEntry, TIME_ENTRY_SIZE, TimeEntry};
-use crate::producer::{self, ProducerError};
+use crate::producer::{self, AbortedTransaction, Admission, ProducerError};
 use crate::segment::{Segment, name::Content};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -170,7 +170,7 @@ pub struct Reserve {
 
 /// A stretch of the log on its way to the file.
 #[derive(Debug)]
-pub(super) struct PendingWrite {
+pub(crate) struct PendingWrite {
     /// Base offset of its segment.
     base: Offset,
     position: u64,
@@ -196,10 +196,26 @@ pub(super) enum Ending {
 }
 
 #[derive(Debug)]
-pub(super) struct SyncInFlight {
+pub(crate) struct SyncInFlight {
     token: Token,
     end: Offset,
     bases: SmallVec<[Offset; 2]>,
+}
+
+impl PendingWrite {
+    pub(super) fn base(&self) -> Offset {
+        self.base
+    }
+
+    pub(super) fn is_out(&self) -> bool {
+        matches!(self.state, WriteState::Out(_))
+    }
+}
+
+impl SyncInFlight {
+    pub(super) fn bases(&self) -> impl Iterator<Item = Offset> {
+        self.bases.iter().copied()
+    }
 }
 
 impl Log {
@@ -218,12 +234,15 @@ impl Log {
         }
         let mut batches: SmallVec<[Batch; 1]> = batches.into_iter().collect();
         let size = self.place(&mut batches, origin, leader_epoch)?;
-        if let Some(duplicate) = self.check_producers(&batches, origin, now)? {
+        if let Some(duplicate) = self.check_producers(&batches, origin)? {
             return Ok(duplicate);
         }
         let (first, last) = (batches[0].header(), batches[batches.len() - 1].header());
         let (first_offset, last_offset) = (first.base_offset, last.last_offset());
-        let newest = batches.iter().map(|batch| batch.header().max_timestamp).max();
+        let newest = batches
+            .iter()
+            .map(|batch| batch.header().max_timestamp)
+            .max();
         if self.roll_due(size, last_offset, newest.unwrap_or(Timestamp::NONE), now) {
             self.roll(first_offset, now).map_err(AppendError::Roll)?;
         }
@@ -232,7 +251,7 @@ impl Log {
             TimestampType::LogAppendTime => first.max_timestamp,
         };
         for batch in &batches {
-            self.take_in(batch, origin, now);
+            self.take_in(batch, now);
         }
         Ok(Appended {
             first_offset,
@@ -255,7 +274,10 @@ impl Log {
         if self.failed.is_some() {
             return None;
         }
-        let at = self.writes.iter().position(|write| write.state == WriteState::Waiting)?;
+        let at = self
+            .writes
+            .iter()
+            .position(|write| write.state == WriteState::Waiting)?;
         let (base, position) = (self.writes[at].base, self.writes[at].position);
         if position == 0 && self.predecessor_undurable(base) {
             return None;
@@ -271,7 +293,12 @@ impl Log {
         let write = &mut self.writes[at];
         write.state = WriteState::Out(token);
         let parts = self.tail.slice(write.stream.clone()).into_vec();
-        Some(Write { file, position, parts, token })
+        Some(Write {
+            file,
+            position,
+            parts,
+            token,
+        })
     }
 
     /// What came of a write. `Ok` with a moved [`Log::written_offset`] when there is no gap before it.
@@ -282,12 +309,15 @@ impl Log {
         };
         match outcome {
             Ok(()) => write.state = WriteState::Done,
-            Err(e) if DiskError::new("write", "", io::Error::from(e.kind())).is_full() => {
+            Err(e) if is_full(&e) => {
                 write.state = WriteState::Waiting;
                 return Err(WriteFault::Full(e));
             }
             Err(e) => {
-                self.fail(&format!("{}: write: {e}", self.dir.path(&self.folder).display()));
+                self.fail(&format!(
+                    "{}: write: {e}",
+                    self.dir.path(&self.folder).display()
+                ));
                 return Err(WriteFault::Failed(e));
             }
         }
@@ -311,9 +341,13 @@ impl Log {
 
     /// True when a roll holds writes back until the segment before it is durable: sync now.
     pub fn must_sync(&self) -> bool {
-        let waiting = self.writes.iter().find(|write| write.state == WriteState::Waiting);
+        let waiting = self
+            .writes
+            .iter()
+            .find(|write| write.state == WriteState::Waiting);
         self.failed.is_none()
-            && waiting.is_some_and(|write| write.position == 0 && self.predecessor_undurable(write.base))
+            && waiting
+                .is_some_and(|write| write.position == 0 && self.predecessor_undurable(write.base))
     }
 
     /// Whether bytes wait to be written or to be confirmed.
@@ -342,10 +376,20 @@ impl Log {
             }
         }
         let token = self.token();
-        let folder = self.folder_changed.then(|| (self.dir.clone(), self.folder.clone()));
+        let folder = self
+            .folder_changed
+            .then(|| (self.dir.clone(), self.folder.clone()));
         self.folder_changed = false;
-        self.syncing = Some(SyncInFlight { token, end: self.written, bases });
-        Some(Sync { files, folder, token })
+        self.syncing = Some(SyncInFlight {
+            token,
+            end: self.written,
+            bases,
+        });
+        Some(Sync {
+            files,
+            folder,
+            token,
+        })
     }
 
     /// What came of a sync. After a failure the log is out of service: its pages may be gone and marked clean.
@@ -358,7 +402,10 @@ impl Log {
                     Ok(())
                 }
                 Err(e) => {
-                    self.fail(&format!("{}: fdatasync: {e}", self.dir.path(&self.folder).display()));
+                    self.fail(&format!(
+                        "{}: fdatasync: {e}",
+                        self.dir.path(&self.folder).display()
+                    ));
                     Err(WriteFault::Failed(e))
                 }
             },
@@ -382,7 +429,10 @@ impl Log {
         let end = (start + size.clamp(RESERVE_MIN, RESERVE_MAX)).min(limit);
         self.active.reserved = end;
         let file = self.segment().file.clone()?;
-        (start < end).then_some(Reserve { file, range: start..end })
+        (start < end).then_some(Reserve {
+            file,
+            range: start..end,
+        })
     }
 
     /// File work that may wait a little: index entries, the files of a rolled segment, snapshots, epochs. Run it on the
@@ -391,7 +441,9 @@ impl Log {
         if self.failed.is_some() {
             return None;
         }
-        if self.chores.is_idle() && self.active.recent.len() - self.active.recent_on_disk >= RECENT_MAX {
+        if self.chores.is_idle()
+            && self.active.recent.len() - self.active.recent_on_disk >= RECENT_MAX
+        {
             let (steps, written) = self.index_steps(Ending::Open);
             self.chores.add(steps, NO_BARRIER, Some(written));
         }
@@ -425,6 +477,12 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// The stretch of the stream that is not in the files yet.
+    pub(super) fn unwritten_stream(&self) -> Range<u64> {
+        let end = self.tail.end();
+        self.writes.front().map_or(end, |write| write.stream.start)..end
     }
 
     /// Gives every batch its place, or checks the place the leader gave it. Returns the bytes of all.
@@ -478,16 +536,24 @@ impl Log {
         let limit = u64::from(self.settings.segment_bytes.min(i32::MAX.unsigned_abs()));
         (segment.size > 0 && segment.size + size > limit)
             || (segment.size > 0 && waited > self.settings.segment_ms - self.active.jitter_ms)
-            || (segment.size > 0 && segment.index_entries as usize + unwritten >= entries_max as usize)
             || (segment.size > 0
-                && segment.time_entries as usize + self.active.times.len() >= time_entries_max as usize)
+                && segment.index_entries as usize + unwritten >= entries_max as usize)
+            || (segment.size > 0
+                && segment.time_entries as usize + self.active.times.len()
+                    >= time_entries_max as usize)
             || (segment.size > 0 && last_offset.since(segment.base) > i64::from(i32::MAX))
     }
 
     /// Ends the active segment and starts one at `base`. Only the creation of the file happens here.
     pub(super) fn roll(&mut self, base: Offset, now: Timestamp) -> Result<(), DiskError> {
-        assert!(base > self.segment().base, "a roll to {base} from {}", self.segment().base);
-        let file = self.dir.open_file(&self.name(base, Content::Log), Mode::Replace)?;
+        assert!(
+            base > self.segment().base,
+            "a roll to {base} from {}",
+            self.segment().base
+        );
+        let file = self
+            .dir
+            .open_file(&self.name(base, Content::Log), Mode::Replace)?;
         self.folder_changed = true;
         self.seal_active();
         let sealed = self.segments.len() - 1;
@@ -512,11 +578,20 @@ impl Log {
             name: self.name(base, Content::TimeIndex),
             size: u64::from(written.time_entries) * TIME_ENTRY_SIZE as u64,
         });
+        let aborted = self.segment().aborted;
+        if aborted > 0 {
+            steps.push(Step::Finish {
+                name: self.name(base, Content::TxnIndex),
+                size: u64::from(aborted) * AbortedTransaction::SIZE as u64,
+            });
+        }
         steps.push(Step::Replace {
             name: self.name(self.end, Content::Snapshot),
-            content: self.producers.encode_snapshot(self.end).into(),
+            content: self.producers.snapshot().encode().into(),
         });
-        steps.push(Step::SyncDir { name: self.folder.to_string() });
+        steps.push(Step::SyncDir {
+            name: self.folder.to_string(),
+        });
         self.chores.add(steps, base, Some(written));
     }
 
@@ -533,7 +608,10 @@ impl Log {
             });
         }
         let recent = &active.recent[active.recent_on_disk..];
-        let index: Vec<u8> = recent.iter().flat_map(|recent| recent.entry.encode()).collect();
+        let index: Vec<u8> = recent
+            .iter()
+            .flat_map(|recent| recent.entry.encode())
+            .collect();
         let time_index: Vec<u8> = times.iter().flat_map(|entry| entry.encode()).collect();
         let written = IndexWritten {
             base: segment.base,
@@ -560,13 +638,19 @@ impl Log {
     }
 
     /// Puts one placed batch into the tail, the books and the index.
-    fn take_in(&mut self, batch: &Batch, origin: Origin, now: Timestamp) {
+    fn take_in(&mut self, batch: &Batch, now: Timestamp) {
         let header = *batch.header();
         let position = self.segment().size;
         let size = batch.size() as u64;
         let stream = self.tail.end();
         let at = u32::try_from(position).unwrap_or(u32::MAX);
-        self.tail.push(header.base_offset, header.next_offset(), at, &batch.head(), &batch.body());
+        self.tail.push(
+            header.base_offset,
+            header.next_offset(),
+            at,
+            &batch.head(),
+            &batch.body(),
+        );
         self.note_pending(position, stream..stream + size, header.next_offset());
 
         let interval = u64::from(self.settings.index_interval_bytes);
@@ -580,7 +664,10 @@ impl Log {
         active.first_timestamp.get_or_insert(header.max_timestamp);
         if active.bytes_since_index > interval {
             active.recent.push(RecentEntry {
-                entry: IndexEntry { relative_offset: relative(header.last_offset(), base), position: at },
+                entry: IndexEntry {
+                    relative_offset: relative(header.last_offset(), base),
+                    position: at,
+                },
                 relative_base: relative(header.base_offset, base),
             });
             if newest.0 > active.last_time {
@@ -594,8 +681,85 @@ impl Log {
         }
         active.bytes_since_index += size;
         self.end = header.next_offset();
-        self.note_producer(&header, origin, now);
+        self.note_producer(batch);
         self.note_epoch(header.leader_epoch, header.base_offset);
+    }
+
+    /// Whether the producers of all batches may append; a repeated batch is answered with its offsets of then.
+    fn check_producers(
+        &self,
+        batches: &[Batch],
+        origin: Origin,
+    ) -> Result<Option<Appended>, AppendError> {
+        for batch in batches {
+            let header = batch.header();
+            if header.attributes.is_control() {
+                if let Some(marker) = end_marker(batch) {
+                    let origin = match origin {
+                        Origin::Client | Origin::Coordinator => producer::Origin::Client,
+                        Origin::Replication => producer::Origin::Replication,
+                    };
+                    self.producers.admit_marker(header, marker, origin)?;
+                }
+                continue;
+            }
+            // A coordinator's batches carry a producer id without a sequence.
+            let origin = match origin {
+                Origin::Client => producer::Origin::Client,
+                Origin::Coordinator | Origin::Replication => producer::Origin::Replication,
+            };
+            if let Admission::Duplicate(then) = self.producers.admit(header, origin)? {
+                return Ok(Some(Appended {
+                    first_offset: then.first_offset(),
+                    last_offset: then.last_offset,
+                    log_append_time: then.timestamp,
+                    log_start_offset: self.start,
+                    duplicate: true,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records an appended batch with its producer; an abort marker gives an entry of the aborted index.
+    fn note_producer(&mut self, batch: &Batch) {
+        let header = batch.header();
+        if !header.attributes.is_control() {
+            self.producers.append(header);
+            return;
+        }
+        let Some(marker) = end_marker(batch) else {
+            self.producers.append(header);
+            return;
+        };
+        let Some(completed) = self.producers.append_marker(header, marker) else {
+            return;
+        };
+        if completed.aborted {
+            let entry = AbortedTransaction {
+                producer: completed.producer,
+                first_offset: completed.first_offset,
+                last_offset: completed.last_offset,
+                last_stable_offset: self.producers.last_stable_offset_after(&completed),
+            };
+            let name = self.name(self.segment().base, Content::TxnIndex);
+            let segment = self.segment_mut();
+            let position = u64::from(segment.aborted) * AbortedTransaction::SIZE as u64;
+            segment.aborted += 1;
+            let base = segment.base;
+            let bytes = Bytes::copy_from_slice(&entry.encode());
+            // Below the barrier the file is believed, so it must be complete there.
+            self.chores.add(
+                vec![Step::Write {
+                    name,
+                    position,
+                    bytes,
+                }],
+                base,
+                None,
+            );
+            self.aborted.push(entry);
+        }
     }
 
     fn note_pending(&mut self, position: u64, stream: Range<u64>, end_offset: Offset) {
@@ -610,14 +774,21 @@ impl Log {
             return;
         }
         let state = WriteState::Waiting;
-        self.writes.push_back(PendingWrite { base, position, stream, end_offset, state });
+        self.writes.push_back(PendingWrite {
+            base,
+            position,
+            stream,
+            end_offset,
+            state,
+        });
     }
 
     fn note_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
         if epoch.is_some() && self.epochs.assign(epoch, start) {
-            let name = format!("{}/{}", self.folder, crate::checkpoint::LEADER_EPOCH_FILE);
-            let content = self.epochs.encode().into();
-            self.chores.add(vec![Step::ReplaceAtomically { name, content }], start, None);
+            let name = format!("{}/{}", self.folder, crate::checkpoint::name::LEADER_EPOCHS);
+            let content = self.epochs.print().into();
+            self.chores
+                .add(vec![Step::ReplaceAtomically { name, content }], start, None);
         }
     }
 
@@ -625,7 +796,11 @@ impl Log {
     fn predecessor_undurable(&self, base: Offset) -> bool {
         let syncing = self.syncing.iter().flat_map(|sync| &sync.bases);
         self.writes.iter().any(|write| write.base < base)
-            || self.unsynced.iter().chain(syncing).any(|unsynced| *unsynced < base)
+            || self
+                .unsynced
+                .iter()
+                .chain(syncing)
+                .any(|unsynced| *unsynced < base)
     }
 
     /// The `.log` file of a segment, opened when it is not.
@@ -634,7 +809,9 @@ impl Log {
         if let Some(file) = &self.segments[at].file {
             return Ok(file.clone());
         }
-        let file = self.dir.open_file(&self.name(base, Content::Log), Mode::Create)?;
+        let file = self
+            .dir
+            .open_file(&self.name(base, Content::Log), Mode::Create)?;
         self.segments[at].file = Some(file.clone());
         Ok(file)
     }
@@ -642,14 +819,19 @@ impl Log {
     /// A sealed segment that is durable gives back the blocks reserved behind its end.
     fn give_back_reserved(&mut self, bases: &[Offset]) {
         for base in bases {
-            let Some(at) = self.segment_index(*base) else { continue };
+            let Some(at) = self.segment_index(*base) else {
+                continue;
+            };
             let segment = &self.segments[at];
             if at + 1 < self.segments.len()
                 && segment.written == segment.size
                 && segment.size >= RESERVE_FROM
             {
                 let name = self.name(*base, Content::Log);
-                let steps = vec![Step::Finish { name, size: segment.size }];
+                let steps = vec![Step::Finish {
+                    name,
+                    size: segment.size,
+                }];
                 self.chores.add(steps, NO_BARRIER, None);
             }
         }
@@ -657,7 +839,7 @@ impl Log {
 }
 
 impl Active {
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &super::LogSettings,
         folder: &str,
         base: Offset,
@@ -675,6 +857,13 @@ impl Active {
             reserved: 0,
         }
     }
+}
+
+/// What a control batch says, when it ends a transaction.
+pub(crate) fn end_marker(batch: &Batch) -> Option<EndTransactionMarker> {
+    let payload = batch.open(CONTROL_BYTES_MAX).ok()?;
+    let record = payload.records().next()?.ok()?;
+    EndTransactionMarker::decode(record.key?, record.value?)
 }
 
 /// Below `max`, different for each segment and the same in each run: FNV-1a over folder and base.
@@ -704,6 +893,8 @@ const WRITE_SIZE_MAX: u64 = 4 << 20;
 const RECENT_MAX: usize = 512;
 /// Index entries kept in memory though they are in the file: readers near the tail find their place by them.
 const RECENT_KEPT: usize = 512;
+/// Control records are a few bytes; nobody compresses them.
+const CONTROL_BYTES_MAX: usize = 64 << 10;
 const RESERVE_FROM: u64 = 64 << 10;
 const RESERVE_AHEAD: u64 = 512 << 10;
 const RESERVE_MIN: u64 = 1 << 20;

@@ -105,6 +105,8 @@ pub struct LocateJob {
     from: Offset,
     bytes_max: u64,
     at_least_one: bool,
+    /// What the reader may see.
+    visible: Offset,
     /// The exact start, when it is known.
     start: Option<u64>,
     /// Where this offset starts must be found: the range ends there.
@@ -136,12 +138,21 @@ pub struct Located {
     /// Base offset of the batch behind the range, when the range ends at its start.
     next: Option<Offset>,
     /// Every batch of the segment ends below the offset: the next segment has it.
-    beyond: Option<Offset>,
+    beyond: Option<Beyond>,
+}
+
+/// A read to be continued in the next segment.
+#[derive(Clone, Copy, Debug)]
+struct Beyond {
+    from: Offset,
+    bytes_max: u64,
+    visible: Offset,
+    at_least_one: bool,
 }
 
 /// Where sequential readers will go on: the last few ends of ranges.
 #[derive(Debug, Default)]
-pub(super) struct Cursors {
+pub(crate) struct Cursors {
     entries: [Option<Cursor>; CURSORS],
     next: usize,
 }
@@ -155,7 +166,11 @@ struct Cursor {
 
 impl Cursors {
     fn find(&self, base: Offset, offset: Offset) -> Option<u64> {
-        let cursor = self.entries.iter().flatten().find(|c| c.offset == offset && c.base == base)?;
+        let cursor = self
+            .entries
+            .iter()
+            .flatten()
+            .find(|c| c.offset == offset && c.base == base)?;
         Some(cursor.position)
     }
 
@@ -177,7 +192,11 @@ impl Log {
         at_least_one: bool,
     ) -> Result<Read, ReadError> {
         if from < self.start || from > self.end {
-            return Err(ReadError::OutOfRange { offset: from, start: self.start, end: self.end });
+            return Err(ReadError::OutOfRange {
+                offset: from,
+                start: self.start,
+                end: self.end,
+            });
         }
         if let Some(why) = &self.failed {
             return Err(ReadError::Failed(why.clone()));
@@ -191,9 +210,18 @@ impl Log {
                 return Ok(Read::Empty);
             };
             let size = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            return Ok(Read::Memory { parts: self.tail.slice(range), size });
+            return Ok(Read::Memory {
+                parts: self.tail.slice(range),
+                size,
+            });
         }
-        Ok(self.read_files(self.segment_at(from), from, bytes_max as u64, upper, at_least_one))
+        Ok(self.read_files(
+            self.segment_at(from),
+            from,
+            bytes_max as u64,
+            upper,
+            at_least_one,
+        ))
     }
 
     /// Turns what a job found into a read.
@@ -201,7 +229,13 @@ impl Log {
         if located.generation != self.generation {
             return Err(ReadError::Superseded);
         }
-        let Located { source, range, next, beyond, .. } = located;
+        let Located {
+            source,
+            range,
+            next,
+            beyond,
+            ..
+        } = located;
         if let Some(at) = self.segment_index(source.base) {
             let segment = &mut self.segments[at];
             if segment.file.is_none() {
@@ -210,20 +244,25 @@ impl Log {
             if segment.index_file.is_none() {
                 segment.index_file.clone_from(&source.index_file);
             }
-            if let Some(from) = beyond {
+            if let Some(beyond) = beyond {
                 // Compaction took the rest of the segment: go on with the next.
-                return Ok(match self.segments.get(at + 1) {
-                    Some(following) => {
-                        let from = from.max(following.base);
-                        self.read(from, BEYOND_BYTES, self.high_watermark, true)?
-                    }
-                    None => Read::Empty,
-                });
+                let Some(following) = self.segments.get(at + 1) else {
+                    return Ok(Read::Empty);
+                };
+                let from = beyond.from.max(following.base);
+                let bytes_max = usize::try_from(beyond.bytes_max).unwrap_or(usize::MAX);
+                return self.read(from, bytes_max, beyond.visible, beyond.at_least_one);
             }
         }
-        let (Some(range), Some(file)) = (range, source.file) else { return Ok(Read::Empty) };
+        let (Some(range), Some(file)) = (range, source.file) else {
+            return Ok(Read::Empty);
+        };
         if let Some(offset) = next {
-            self.cursors.put(Cursor { base: source.base, offset, position: range.end });
+            self.cursors.put(Cursor {
+                base: source.base,
+                offset,
+                position: range.end,
+            });
         }
         Ok(Read::File { file, range })
     }
@@ -240,7 +279,9 @@ impl Log {
         let start = if from <= segment.base {
             Some(0)
         } else {
-            self.cursors.find(segment.base, from).or_else(|| self.recent_start(at, from))
+            self.cursors
+                .find(segment.base, from)
+                .or_else(|| self.recent_start(at, from))
         };
         let mut source = self.source(at);
         let upper_position = self.position_of_upper(at, upper);
@@ -255,10 +296,14 @@ impl Log {
             let boundary = if limit >= source.stop {
                 Some(source.stop)
             } else {
-                self.recent_boundary(at, limit).filter(|boundary| *boundary > start)
+                self.recent_boundary(at, limit)
+                    .filter(|boundary| *boundary > start)
             };
             if let Some(end) = boundary {
-                return Read::File { file: file.clone(), range: start..end };
+                return Read::File {
+                    file: file.clone(),
+                    range: start..end,
+                };
             }
         }
         source.hint = self.recent_hint(at, from);
@@ -268,8 +313,13 @@ impl Log {
             from,
             bytes_max,
             at_least_one,
+            visible: upper,
             start,
-            upper: if upper_position.is_some() { None } else { Some(upper) },
+            upper: if upper_position.is_some() {
+                None
+            } else {
+                Some(upper)
+            },
         })
     }
 
@@ -297,7 +347,9 @@ impl Log {
     fn recent_start(&self, at: usize, offset: Offset) -> Option<u64> {
         let recent = self.recent_of(at)?;
         let relative = u32::try_from(offset.since(self.segments[at].base)).ok()?;
-        let found = recent.binary_search_by_key(&relative, |r| r.relative_base).ok()?;
+        let found = recent
+            .binary_search_by_key(&relative, |r| r.relative_base)
+            .ok()?;
         Some(u64::from(recent[found].entry.position))
     }
 
@@ -310,10 +362,14 @@ impl Log {
 
     /// The largest known batch start that is not behind `offset`'s.
     fn recent_hint(&self, at: usize, offset: Offset) -> u64 {
-        let Some(recent) = self.recent_of(at) else { return 0 };
+        let Some(recent) = self.recent_of(at) else {
+            return 0;
+        };
         let base = self.segments[at].base;
         let number = recent.partition_point(|r| base + i64::from(r.relative_base) <= offset);
-        number.checked_sub(1).map_or(0, |number| u64::from(recent[number].entry.position))
+        number
+            .checked_sub(1)
+            .map_or(0, |number| u64::from(recent[number].entry.position))
     }
 
     fn recent_of(&self, at: usize) -> Option<&[super::RecentEntry]> {
@@ -354,7 +410,12 @@ impl LocateJob {
                 Some((start, _)) => start,
                 None => {
                     located.source = source;
-                    located.beyond = Some(self.from);
+                    located.beyond = Some(Beyond {
+                        from: self.from,
+                        bytes_max: self.bytes_max,
+                        visible: self.visible,
+                        at_least_one: self.at_least_one,
+                    });
                     return Ok(located);
                 }
             },
@@ -406,7 +467,12 @@ impl SegmentSource {
     }
 
     /// The header of the batch at `position`.
-    pub(super) fn header(&self, file: &File, position: u64, wait: Wait) -> Result<Header, LocateError> {
+    pub(super) fn header(
+        &self,
+        file: &File,
+        position: u64,
+        wait: Wait,
+    ) -> Result<Header, LocateError> {
         let mut bytes = [0_u8; BATCH_HEADER_SIZE];
         let n = file
             .read_at(&mut bytes, position, wait)
@@ -414,12 +480,19 @@ impl SegmentSource {
         if n < BATCH_HEADER_SIZE && wait == Wait::No {
             return Err(LocateError::WouldBlock);
         }
-        let damaged =
-            || LocateError::Damaged { path: file.path().to_owned(), position };
+        let damaged = || LocateError::Damaged {
+            path: file.path().to_owned(),
+            position,
+        };
         let header = Header::parse(&bytes[..n]).ok_or_else(damaged)?;
-        let fits = header.size() >= BATCH_HEADER_SIZE && position + header.size() as u64 <= self.stop;
+        let fits =
+            header.size() >= BATCH_HEADER_SIZE && position + header.size() as u64 <= self.stop;
         let ordered = header.base_offset >= self.base && header.last_offset_delta >= 0;
-        if fits && ordered { Ok(header) } else { Err(damaged()) }
+        if fits && ordered {
+            Ok(header)
+        } else {
+            Err(damaged())
+        }
     }
 
     /// The first batch whose last offset is not below `offset`.
@@ -440,7 +513,9 @@ impl SegmentSource {
                 position = position.max(u64::from(entry.position));
             }
         }
-        self.walk(&file, position, wait, |header| header.last_offset() >= offset)
+        self.walk(&file, position, wait, |header| {
+            header.last_offset() >= offset
+        })
     }
 
     /// Walks batch headers from `position` on until one `matches`.
@@ -507,7 +582,8 @@ fn open_once(
     if wait == Wait::No {
         return Err(LocateError::WouldBlock);
     }
-    let file = dir.open_file(name, Mode::Read)?;
+    // Writable: the shard keeps the handle and may append through it.
+    let file = dir.open_file(name, Mode::Write)?;
     *slot = Some(file.clone());
     Ok(file)
 }
@@ -516,5 +592,3 @@ fn open_once(
 const CURSORS: usize = 4;
 /// Headers looked at behind the last index entry, to fill a range up.
 const HEADERS_WALKED_MAX: usize = 16;
-/// What a read takes from the next segment when compaction emptied the end of the one before.
-const BEYOND_BYTES: usize = 1 << 20;

@@ -18,7 +18,7 @@ use super::read::Parts;
 use crate::types::Offset;
 
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     batches: VecDeque<TailBatch>,
     pieces: VecDeque<Piece>,
     /// The newest bytes, still growing; they follow the last piece.
@@ -46,7 +46,7 @@ struct Piece {
 }
 
 impl Tail {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             batches: VecDeque::new(),
             pieces: VecDeque::new(),
@@ -58,8 +58,20 @@ impl Tail {
 
     /// Takes a batch: its header is copied, its body copied when small, else kept by reference.
     // HOT: 0–1 allocations (a chunk per 64 KiB, the growth of two queues), 1 copy of small bodies
-    pub(super) fn push(&mut self, base: Offset, next: Offset, position: u32, head: &[u8], body: &Bytes) {
-        self.batches.push_back(TailBatch { base, next, stream: self.end, position });
+    pub(super) fn push(
+        &mut self,
+        base: Offset,
+        next: Offset,
+        position: u32,
+        head: &[u8],
+        body: &Bytes,
+    ) {
+        self.batches.push_back(TailBatch {
+            base,
+            next,
+            stream: self.end,
+            position,
+        });
         if body.len() < BY_REFERENCE_SIZE {
             self.make_room(head.len() + body.len());
             self.copy(head);
@@ -68,7 +80,10 @@ impl Tail {
             self.make_room(head.len());
             self.copy(head);
             self.seal_chunk();
-            self.pieces.push_back(Piece { stream: self.end, bytes: body.clone() });
+            self.pieces.push_back(Piece {
+                stream: self.end,
+                bytes: body.clone(),
+            });
             self.end += body.len() as u64;
         }
     }
@@ -119,7 +134,10 @@ impl Tail {
         let limit = start.saturating_add(bytes_max as u64);
         let within = self.batches.partition_point(|batch| batch.next <= upper);
         // The batch that would end behind the limit is the one whose successor starts behind it.
-        let mut stop = self.batches.partition_point(|batch| batch.stream <= limit).saturating_sub(1);
+        let mut stop = self
+            .batches
+            .partition_point(|batch| batch.stream <= limit)
+            .saturating_sub(1);
         if self.end <= limit {
             stop = self.batches.len();
         }
@@ -128,7 +146,13 @@ impl Tail {
         if stop <= first {
             return None;
         }
-        Some(start..self.batches.get(stop).map_or(self.end, |batch| batch.stream))
+        Some(
+            start
+                ..self
+                    .batches
+                    .get(stop)
+                    .map_or(self.end, |batch| batch.stream),
+        )
     }
 
     /// The bytes of a range of the stream, by reference.
@@ -138,7 +162,10 @@ impl Tail {
             return parts;
         }
         self.seal_chunk();
-        let first = self.pieces.partition_point(|piece| piece.stream <= range.start).saturating_sub(1);
+        let first = self
+            .pieces
+            .partition_point(|piece| piece.stream <= range.start)
+            .saturating_sub(1);
         for piece in self.pieces.range(first..) {
             if piece.stream >= range.end {
                 break;
@@ -152,11 +179,20 @@ impl Tail {
 
     /// Drops the oldest batches until at most `keep` bytes are left, but none that ends above `written`.
     pub(super) fn trim(&mut self, keep: usize, written: Offset) {
-        while self.bytes() > keep && self.batches.front().is_some_and(|batch| batch.next <= written) {
+        while self.bytes() > keep
+            && self
+                .batches
+                .front()
+                .is_some_and(|batch| batch.next <= written)
+        {
             self.batches.pop_front();
         }
         let start = self.batches.front().map_or(self.end, |batch| batch.stream);
-        while self.pieces.front().is_some_and(|piece| piece.stream + piece.bytes.len() as u64 <= start) {
+        while self
+            .pieces
+            .front()
+            .is_some_and(|piece| piece.stream + piece.bytes.len() as u64 <= start)
+        {
             self.pieces.pop_front();
         }
         if self.batches.is_empty() {
@@ -192,13 +228,17 @@ impl Tail {
         // A log that trickles gets small chunks, one that streams large ones.
         let wanted = (2 * (self.chunk.len() + size)).next_power_of_two();
         self.seal_chunk();
-        self.chunk = BytesMut::with_capacity(wanted.clamp(CHUNK_SIZE_MIN, CHUNK_SIZE_MAX).max(size));
+        self.chunk =
+            BytesMut::with_capacity(wanted.clamp(CHUNK_SIZE_MIN, CHUNK_SIZE_MAX).max(size));
     }
 
     fn seal_chunk(&mut self) {
         if !self.chunk.is_empty() {
             let bytes = self.chunk.split().freeze();
-            self.pieces.push_back(Piece { stream: self.chunk_stream, bytes });
+            self.pieces.push_back(Piece {
+                stream: self.chunk_stream,
+                bytes,
+            });
         }
     }
 }

@@ -39,7 +39,14 @@ impl Work {
                 break;
             }
         }
-        WorkOutcome { token: self.token, result }
+        WorkOutcome {
+            token: self.token,
+            result,
+        }
+    }
+
+    pub(super) fn into_steps(self) -> Vec<Step> {
+        self.steps
     }
 }
 
@@ -47,24 +54,48 @@ impl Work {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Writes into a file, created when it is not there.
-    Write { name: String, position: u64, bytes: Bytes },
+    Write {
+        name: String,
+        position: u64,
+        bytes: Bytes,
+    },
     /// Cuts (or empties) a file, created when it is not there, and syncs it.
-    Finish { name: String, size: u64 },
+    Finish {
+        name: String,
+        size: u64,
+    },
     /// Writes a new file whole and syncs it.
-    Replace { name: String, content: Bytes },
+    Replace {
+        name: String,
+        content: Bytes,
+    },
     /// The same by way of a temporary file and a rename.
-    ReplaceAtomically { name: String, content: Bytes },
-    Rename { from: String, to: String },
-    Remove { name: String },
-    SyncDir { name: String },
+    ReplaceAtomically {
+        name: String,
+        content: Bytes,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Remove {
+        name: String,
+    },
+    SyncDir {
+        name: String,
+    },
 }
 
 impl Step {
     pub(crate) fn run(&self, dir: &LogDir) -> Result<(), DiskError> {
         match self {
-            Self::Write { name, position, bytes } => {
-                dir.open_file(name, Mode::Create)?.write_at(std::slice::from_ref(bytes), *position)
-            }
+            Self::Write {
+                name,
+                position,
+                bytes,
+            } => dir
+                .open_file(name, Mode::Create)?
+                .write_at(std::slice::from_ref(bytes), *position),
             Self::Finish { name, size } => {
                 let file = dir.open_file(name, Mode::Create)?;
                 file.truncate(*size)?;
@@ -88,7 +119,7 @@ impl Step {
 
 /// What is to be done, what is being done.
 #[derive(Debug, Default)]
-pub(super) struct Chores {
+pub(crate) struct Chores {
     queue: VecDeque<Chore>,
     running: Option<Running>,
 }
@@ -118,12 +149,21 @@ struct Running {
 impl Chores {
     /// Adds steps; the recovery point may not pass `barrier` before they are done.
     pub(super) fn add(&mut self, steps: Vec<Step>, barrier: Offset, index: Option<IndexWritten>) {
-        self.queue.push_back(Chore { steps, barrier, index_written: index });
+        self.queue.push_back(Chore {
+            steps,
+            barrier,
+            index_written: index,
+        });
     }
 
     /// Nothing queued, nothing running.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.running.is_none()
+    }
+
+    /// Nothing runs; what is queued can still be dropped.
+    pub(super) fn nothing_runs(&self) -> bool {
+        self.running.is_none()
     }
 
     /// Whether a work may be taken: something is queued, nothing runs.
@@ -147,8 +187,16 @@ impl Chores {
             steps.extend(chore.steps);
             index_written.extend(chore.index_written);
         }
-        self.running = Some(Running { token, barrier, index_written });
-        Work { token, dir: dir.clone(), steps }
+        self.running = Some(Running {
+            token,
+            barrier,
+            index_written,
+        });
+        Work {
+            token,
+            dir: dir.clone(),
+            steps,
+        }
     }
 
     /// The running work is done; what it wrote of indexes.

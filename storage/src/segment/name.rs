@@ -53,7 +53,11 @@ pub fn file_with_fate(base: Offset, content: Content, fate: Fate) -> String {
 
 /// What a name says, or `None` when it is not one of a segment's.
 pub fn parse_file(name: &str) -> Option<(Offset, Content, Fate)> {
-    let suffixes = [(DELETED, Fate::Deleted), (CLEANED, Fate::Cleaned), (SWAP, Fate::Swap)];
+    let suffixes = [
+        (DELETED, Fate::Deleted),
+        (CLEANED, Fate::Cleaned),
+        (SWAP, Fate::Swap),
+    ];
     let (name, fate) = suffixes
         .iter()
         .find_map(|(suffix, fate)| name.strip_suffix(suffix).map(|rest| (rest, *fate)))
@@ -129,7 +133,9 @@ fn parse_partition(name: &str) -> Result<TopicPartition, String> {
              TOPIC-PARTITION: move it elsewhere"
         )
     };
-    let (topic, number) = name.rsplit_once('-').ok_or_else(|| refusal("no '-' and number at its end"))?;
+    let (topic, number) = name
+        .rsplit_once('-')
+        .ok_or_else(|| refusal("no '-' and number at its end"))?;
     let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
     let partition = number.parse().ok().filter(|_| digits);
     let partition = partition.ok_or_else(|| refusal("no partition number at its end"))?;

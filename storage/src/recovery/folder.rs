@@ -1,0 +1,583 @@
+//! The files of one partition folder, and what recovery does to them.
+//!
+//! **Owns** leftovers of deletions and of the cleaner, the check of index files, cutting, setting aside.
+//! **Lives on** the companion.
+//! **Invariants** 1. A `.swap` never replaces a live segment of the same base. 2. What is cut although valid batches lie
+//! in it is copied aside and synced first.
+//! **Not here** the order of the steps (`recovery`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::scan::{self, Scanned};
+use super::{Cut, OpenError, Recovered, index_size, load_snapshot, time_index_size};
+use crate::checkpoint;
+use crate::disk::{DiskError, EntryKind, LogDir, Mode, Wait};
+use crate::epochs::LeaderEpochs;
+use crate::index::{self, INDEX_ENTRY_SIZE, TIME_ENTRY_SIZE};
+use crate::log::LogSettings;
+use crate::producer::{AbortedTransaction, Producers};
+use crate::segment::Segment;
+use crate::segment::name::{self, Content, Fate};
+use crate::types::{Offset, Timestamp};
+
+pub(super) struct Folder {
+    dir: LogDir,
+    name: Arc<str>,
+    /// Oldest first.
+    pub segments: Vec<Segment>,
+    /// Sizes of the live files that are no logs.
+    files: BTreeMap<(Offset, Content), u64>,
+}
+
+impl Folder {
+    /// Lists the folder and clears leftovers away.
+    pub(super) fn read(
+        dir: &LogDir,
+        name: &Arc<str>,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, OpenError> {
+        let mut folder = Self {
+            dir: dir.clone(),
+            name: name.clone(),
+            segments: Vec::new(),
+            files: BTreeMap::new(),
+        };
+        let entries = dir.list(name)?;
+        let live_log = |base: Offset| {
+            let wanted = name::file(base, Content::Log);
+            entries.iter().any(|entry| entry.name == wanted)
+        };
+        let mut promoted = Vec::new();
+        for entry in &entries {
+            if entry.kind != EntryKind::File {
+                continue;
+            }
+            let Some((base, content, fate)) = name::parse_file(&entry.name) else {
+                continue;
+            };
+            match fate {
+                Fate::Live if content == Content::Log => {
+                    let mut segment = Segment::empty(base, Timestamp(entry.modified));
+                    segment.size = entry.size;
+                    segment.written = entry.size;
+                    folder.segments.push(segment);
+                }
+                Fate::Live => {
+                    folder.files.insert((base, content), entry.size);
+                }
+                Fate::Deleted | Fate::Cleaned => dir.remove_file(&folder.path(&entry.name))?,
+                Fate::Swap if content == Content::Log && !live_log(base) => {
+                    promoted.push((base, entry.size, entry.modified));
+                }
+                Fate::Swap => {
+                    // The cleaner deletes what it replaces only after this file is complete, oldest first: with the
+                    // first of them alive, all of them are, and the cleaner will come again.
+                    notes.push(format!(
+                        "{} is left over from a cleaning and is set aside",
+                        entry.name
+                    ));
+                    let deleted = name::file_with_fate(base, content, Fate::Deleted);
+                    dir.rename(&folder.path(&entry.name), &folder.path(&deleted))?;
+                }
+            }
+        }
+        for (base, size, modified) in promoted {
+            folder.promote(base, size, Timestamp(modified), notes)?;
+        }
+        folder.segments.sort_by_key(|segment| segment.base);
+        folder.remove_orphans(notes)?;
+        Ok(folder)
+    }
+
+    /// Takes the index files of a segment that is not scanned as they are, or rebuilds them when they are not sound.
+    pub(super) fn trust(
+        &mut self,
+        at: usize,
+        settings: &LogSettings,
+        notes: &mut Vec<String>,
+    ) -> Result<(), DiskError> {
+        let (base, size) = (self.segments[at].base, self.segments[at].size);
+        let aborted = self
+            .files
+            .get(&(base, Content::TxnIndex))
+            .copied()
+            .unwrap_or(0);
+        self.segments[at].aborted = entries(aborted, AbortedTransaction::SIZE);
+        if let Some(why) = self.unsound_index(at)? {
+            notes.push(format!("{base:020}: the index is rebuilt: {why}"));
+            let file = self
+                .dir
+                .open_file(&self.file(base, Content::Log), Mode::Read)?;
+            let found = scan::index_by_headers(&file, base, settings)?;
+            self.write_indexes(at, &found)?;
+            return Ok(());
+        }
+        let index = self
+            .files
+            .get(&(base, Content::Index))
+            .copied()
+            .unwrap_or(0);
+        let times = self
+            .files
+            .get(&(base, Content::TimeIndex))
+            .copied()
+            .unwrap_or(0);
+        let segment = &mut self.segments[at];
+        segment.index_entries = entries(index, INDEX_ENTRY_SIZE);
+        segment.time_entries = entries(times, TIME_ENTRY_SIZE);
+        if size > 0 && segment.time_entries > 0 {
+            let number = segment.time_entries - 1;
+            let file = self
+                .dir
+                .open_file(&self.file(base, Content::TimeIndex), Mode::Read)?;
+            let last = index::time_entry(&file, number, Wait::Yes)?;
+            let segment = &mut self.segments[at];
+            segment.max_timestamp = last.timestamp;
+            segment.max_timestamp_offset = base + i64::from(last.relative_offset);
+        }
+        Ok(())
+    }
+
+    /// Whether the aborted index of a segment has a size it can have.
+    pub(super) fn has_torn_txn_index(&self, at: usize) -> bool {
+        let size = self
+            .files
+            .get(&(self.segments[at].base, Content::TxnIndex))
+            .copied();
+        size.is_some_and(|size| size % AbortedTransaction::SIZE as u64 != 0)
+    }
+
+    /// Whether the batch headers of the last segment lead from its last index entry to the end of the file.
+    pub(super) fn ends_with_a_batch(&self) -> Result<bool, DiskError> {
+        let at = self.segments.len() - 1;
+        let segment = &self.segments[at];
+        if segment.size == 0 {
+            return Ok(true);
+        }
+        let file = self
+            .dir
+            .open_file(&self.file(segment.base, Content::Log), Mode::Read)?;
+        let from = self.last_indexed_position(at)?;
+        Ok(scan::walk_to_end(&file, from)?.is_some())
+    }
+
+    /// The offset behind the last batch of a segment that is not scanned.
+    pub(super) fn end_of(&self, at: usize) -> Result<Offset, DiskError> {
+        let segment = &self.segments[at];
+        if segment.size == 0 {
+            return Ok(segment.base);
+        }
+        let file = self
+            .dir
+            .open_file(&self.file(segment.base, Content::Log), Mode::Read)?;
+        let from = self.last_indexed_position(at)?;
+        let last = scan::walk_to_end(&file, from)?;
+        Ok(last.map_or(segment.base, |header| header.next_offset()))
+    }
+
+    /// Cuts a damaged end, or refuses when data follows in later segments.
+    pub(super) fn cut(
+        &mut self,
+        at: usize,
+        found: &Scanned,
+        recovery_point: Offset,
+        recovered: &mut Recovered,
+    ) -> Result<(), OpenError> {
+        let Some(damage) = &found.damage else {
+            return Ok(());
+        };
+        let base = self.segments[at].base;
+        let name = self.file(base, Content::Log);
+        let path = self.dir.path(&name).display().to_string();
+        if self.segments[at + 1..]
+            .iter()
+            .any(|segment| segment.size > 0)
+        {
+            let (position, why) = (found.valid_bytes, damage.why.clone());
+            return Err(OpenError::Damaged {
+                path,
+                position,
+                why,
+            });
+        }
+        let file = self.dir.open_file(&name, Mode::Write)?;
+        let bytes = found.file_bytes - found.valid_bytes;
+        let mut kept_in = None;
+        if damage.data_behind || found.end_offset < recovery_point {
+            // More than a torn end: these bytes, or some of them, had been safe.
+            let aside = format!("{}/{base:020}.log.cut-{}", self.name, found.valid_bytes);
+            let copy = self.dir.open_file(&aside, Mode::Replace)?;
+            let mut done = 0;
+            while done < bytes {
+                let mut piece =
+                    vec![0_u8; usize::try_from((bytes - done).min(COPY_SIZE)).unwrap_or(0)];
+                let n = file.read_at(&mut piece, found.valid_bytes + done, Wait::Yes)?;
+                if n == 0 {
+                    break;
+                }
+                piece.truncate(n);
+                copy.write_at(&[Bytes::from(piece)], done)?;
+                done += n as u64;
+            }
+            copy.sync_data()?;
+            self.dir.sync_dir(&self.name)?;
+            kept_in = Some(self.dir.path(&aside).display().to_string());
+        }
+        // ORDER: what is kept is durable before it is cut.
+        file.truncate(found.valid_bytes)?;
+        file.sync_data()?;
+        recovered.cut = Some(Cut {
+            path,
+            position: found.valid_bytes,
+            bytes,
+            end_offset: found.end_offset,
+            why: damage.why.clone(),
+            kept_in,
+        });
+        Ok(())
+    }
+
+    /// Removes segments behind a cut; they are empty.
+    pub(super) fn drop_segments_from(&mut self, count: usize) -> Result<(), DiskError> {
+        for segment in self.segments.split_off(count.min(self.segments.len())) {
+            self.remove_segment(segment.base)?;
+        }
+        Ok(())
+    }
+
+    /// Makes what a scan found the truth: index files, sizes, and the log's bytes durable.
+    pub(super) fn take_scanned(&mut self, at: usize, found: &Scanned) -> Result<(), DiskError> {
+        let base = self.segments[at].base;
+        self.segments[at].size = found.valid_bytes;
+        self.segments[at].written = found.valid_bytes;
+        self.dir
+            .open_file(&self.file(base, Content::Log), Mode::Write)?
+            .sync_data()?;
+        self.write_indexes(at, found)
+    }
+
+    /// The newest good snapshot at or below `trusted`, and the offset from which the log must be replayed on it.
+    pub(super) fn restore_producers(
+        &mut self,
+        trusted: Offset,
+        settings: &LogSettings,
+        now: Timestamp,
+        notes: &mut Vec<String>,
+    ) -> (Producers, Offset) {
+        let expiration_ms = settings.producer_id_expiration_ms;
+        for offset in self
+            .snapshots()
+            .into_iter()
+            .rev()
+            .filter(|offset| *offset <= trusted)
+        {
+            let name = self.file(offset, Content::Snapshot);
+            match load_snapshot(&self.dir, &name) {
+                Some(snapshot) => {
+                    return (
+                        Producers::restore(&snapshot, offset, expiration_ms, now),
+                        offset,
+                    );
+                }
+                None => notes.push(format!("{offset:020}.snapshot is damaged and not used")),
+            }
+        }
+        let first = self.segments[0].base;
+        let mut producers = Producers::new(expiration_ms);
+        producers.advance(first);
+        (producers, first)
+    }
+
+    /// The leader epochs of the checkpoint file; `false` when there is none, or none that can be read.
+    pub(super) fn read_epochs(&self, notes: &mut Vec<String>) -> (LeaderEpochs, bool) {
+        let name = format!("{}/{}", self.name, checkpoint::name::LEADER_EPOCHS);
+        let Ok(bytes) = self.dir.read_file(&name) else {
+            return (LeaderEpochs::new(), false);
+        };
+        match LeaderEpochs::parse(&bytes) {
+            Ok(epochs) => (epochs, true),
+            Err(error) => {
+                notes.push(format!(
+                    "{} is damaged ({error}) and rebuilt from the log",
+                    checkpoint::name::LEADER_EPOCHS
+                ));
+                (LeaderEpochs::new(), false)
+            }
+        }
+    }
+
+    /// Rewrites the aborted index of a scanned segment.
+    pub(super) fn write_txn_index(
+        &mut self,
+        at: usize,
+        aborted: &[AbortedTransaction],
+    ) -> Result<(), DiskError> {
+        let base = self.segments[at].base;
+        self.segments[at].aborted = count(aborted.len());
+        if aborted.is_empty() && !self.files.contains_key(&(base, Content::TxnIndex)) {
+            return Ok(());
+        }
+        let bytes: Vec<u8> = aborted
+            .iter()
+            .flat_map(AbortedTransaction::encode)
+            .collect();
+        self.replace(base, Content::TxnIndex, bytes)
+    }
+
+    /// The aborted transactions of a segment.
+    pub(super) fn read_txn_index(&self, at: usize) -> Result<Vec<AbortedTransaction>, DiskError> {
+        if self.segments[at].aborted == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = self
+            .dir
+            .read_file(&self.file(self.segments[at].base, Content::TxnIndex))?;
+        Ok(index::decode_txn_index(&bytes).unwrap_or_default())
+    }
+
+    /// Keeps the snapshots at segment bases and the newest; those above the end are wrong, the others of no use.
+    pub(super) fn remove_stray_snapshots(&mut self, end: Offset) -> Result<(), DiskError> {
+        let snapshots = self.snapshots();
+        let newest = snapshots
+            .iter()
+            .rev()
+            .find(|offset| **offset <= end)
+            .copied();
+        for offset in snapshots {
+            let at_base = self.segments.iter().any(|segment| segment.base == offset);
+            if offset > end || (Some(offset) != newest && !at_base) {
+                self.dir
+                    .remove_file(&self.file(offset, Content::Snapshot))?;
+                self.files.remove(&(offset, Content::Snapshot));
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces everything by an empty segment at `start`.
+    pub(super) fn restart_at(&mut self, start: Offset, now: Timestamp) -> Result<(), DiskError> {
+        for segment in std::mem::take(&mut self.segments) {
+            self.remove_segment(segment.base)?;
+        }
+        for offset in self.snapshots() {
+            self.dir
+                .remove_file(&self.file(offset, Content::Snapshot))?;
+        }
+        self.dir
+            .open_file(&self.file(start, Content::Log), Mode::Create)?;
+        self.segments.push(Segment::empty(start, now));
+        Ok(())
+    }
+
+    /// A `.swap` whose originals are gone becomes the live segment, if it is whole.
+    fn promote(
+        &mut self,
+        base: Offset,
+        size: u64,
+        modified: Timestamp,
+        notes: &mut Vec<String>,
+    ) -> Result<(), OpenError> {
+        let swap = self.path(&name::file_with_fate(base, Content::Log, Fate::Swap));
+        let file = self.dir.open_file(&swap, Mode::Read)?;
+        let end = scan::check_whole(&file)?;
+        let Some(end) = end else {
+            return Err(OpenError::Damaged {
+                path: self.dir.path(&swap).display().to_string(),
+                position: 0,
+                why: "a cleaned segment that is not whole, and its originals are gone".to_owned(),
+            });
+        };
+        notes.push(format!(
+            "{base:020}.log.swap takes the place of what it was cleaned from"
+        ));
+        // Originals that were not deleted yet lie between its base and its end.
+        for segment in self
+            .segments
+            .extract_if(.., |s| s.base > base && s.base < end)
+        {
+            let from = format!("{}/{}", self.name, name::file(segment.base, Content::Log));
+            let deleted = name::file_with_fate(segment.base, Content::Log, Fate::Deleted);
+            self.dir
+                .rename(&from, &format!("{}/{deleted}", self.name))?;
+        }
+        self.dir.rename(&swap, &self.file(base, Content::Log))?;
+        let mut segment = Segment::empty(base, modified);
+        segment.size = size;
+        segment.written = size;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Index files without their log are of no use.
+    fn remove_orphans(&mut self, notes: &mut Vec<String>) -> Result<(), DiskError> {
+        let orphans: Vec<(Offset, Content)> = self
+            .files
+            .keys()
+            .filter(|(base, content)| {
+                *content != Content::Snapshot && !self.segments.iter().any(|s| s.base == *base)
+            })
+            .copied()
+            .collect();
+        for (base, content) in orphans {
+            notes.push(format!(
+                "{} has no log beside it and is removed",
+                name::file(base, content)
+            ));
+            self.dir.remove_file(&self.file(base, content))?;
+            self.files.remove(&(base, content));
+        }
+        Ok(())
+    }
+
+    /// Why the index files of a segment cannot be believed.
+    fn unsound_index(&self, at: usize) -> Result<Option<String>, DiskError> {
+        let segment = &self.segments[at];
+        let base = segment.base;
+        if segment.size == 0 {
+            return Ok(None);
+        }
+        let Some(index_bytes) = self.files.get(&(base, Content::Index)).copied() else {
+            return Ok(Some("it is missing".to_owned()));
+        };
+        let Some(time_bytes) = self.files.get(&(base, Content::TimeIndex)).copied() else {
+            return Ok(Some("the time index is missing".to_owned()));
+        };
+        if index_bytes % INDEX_ENTRY_SIZE as u64 != 0 || time_bytes % TIME_ENTRY_SIZE as u64 != 0 {
+            return Ok(Some(format!(
+                "{index_bytes} and {time_bytes} bytes are no whole entries"
+            )));
+        }
+        let next_base = self.segments.get(at + 1).map(|following| following.base);
+        let fits = |relative: u32| next_base.is_none_or(|next| base + i64::from(relative) < next);
+        let index_count = entries(index_bytes, INDEX_ENTRY_SIZE);
+        if index_count > 0 {
+            let file = self
+                .dir
+                .open_file(&self.file(base, Content::Index), Mode::Read)?;
+            let last = index::index_entry(&file, index_count - 1, Wait::Yes)?;
+            let lies = last.position == 0
+                || u64::from(last.position) >= segment.size
+                || !fits(last.relative_offset);
+            if lies || !self.is_batch_at(base, last)? {
+                return Ok(Some("its last entry names no batch".to_owned()));
+            }
+        }
+        let time_count = entries(time_bytes, TIME_ENTRY_SIZE);
+        if time_count == 0 {
+            return Ok(Some("the time index is empty".to_owned()));
+        }
+        let file = self
+            .dir
+            .open_file(&self.file(base, Content::TimeIndex), Mode::Read)?;
+        let last = index::time_entry(&file, time_count - 1, Wait::Yes)?;
+        if last.timestamp.is_none()
+            || (last.timestamp.0 == 0 && time_count > 1)
+            || !fits(last.relative_offset)
+        {
+            return Ok(Some(
+                "the last entry of the time index cannot be".to_owned(),
+            ));
+        }
+        Ok(None)
+    }
+
+    fn is_batch_at(&self, base: Offset, entry: index::IndexEntry) -> Result<bool, DiskError> {
+        let file = self
+            .dir
+            .open_file(&self.file(base, Content::Log), Mode::Read)?;
+        let mut bytes = [0_u8; crate::limits::BATCH_HEADER_SIZE];
+        let n = file.read_at(&mut bytes, u64::from(entry.position), Wait::Yes)?;
+        let wanted = base + i64::from(entry.relative_offset);
+        Ok(crate::batch::Header::parse(&bytes[..n])
+            .is_some_and(|header| header.last_offset() == wanted))
+    }
+
+    fn last_indexed_position(&self, at: usize) -> Result<u64, DiskError> {
+        let segment = &self.segments[at];
+        if segment.index_entries == 0 {
+            return Ok(0);
+        }
+        let file = self
+            .dir
+            .open_file(&self.file(segment.base, Content::Index), Mode::Read)?;
+        let last = index::index_entry(&file, segment.index_entries - 1, Wait::Yes)?;
+        Ok(u64::from(last.position))
+    }
+
+    fn write_indexes(&mut self, at: usize, found: &Scanned) -> Result<(), DiskError> {
+        let base = self.segments[at].base;
+        let segment = &mut self.segments[at];
+        segment.index_entries = count(found.index.len());
+        segment.time_entries = count(found.times.len());
+        segment.max_timestamp = found.max_timestamp;
+        segment.max_timestamp_offset = found.max_timestamp_offset;
+        let index: Vec<u8> = found
+            .index
+            .iter()
+            .flat_map(|entry| entry.encode())
+            .collect();
+        let times: Vec<u8> = found
+            .times
+            .iter()
+            .flat_map(|entry| entry.encode())
+            .collect();
+        debug_assert_eq!(index.len() as u64, index_size(count(found.index.len())));
+        debug_assert_eq!(
+            times.len() as u64,
+            time_index_size(count(found.times.len()))
+        );
+        self.replace(base, Content::Index, index)?;
+        self.replace(base, Content::TimeIndex, times)
+    }
+
+    fn replace(&mut self, base: Offset, content: Content, bytes: Vec<u8>) -> Result<(), DiskError> {
+        let file = self
+            .dir
+            .open_file(&self.file(base, content), Mode::Replace)?;
+        self.files.insert((base, content), bytes.len() as u64);
+        file.write_at(&[Bytes::from(bytes)], 0)?;
+        file.sync_data()
+    }
+
+    fn remove_segment(&mut self, base: Offset) -> Result<(), DiskError> {
+        for content in [
+            Content::Log,
+            Content::Index,
+            Content::TimeIndex,
+            Content::TxnIndex,
+        ] {
+            self.dir.remove_file(&self.file(base, content))?;
+            self.files.remove(&(base, content));
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Vec<Offset> {
+        let snapshots = self
+            .files
+            .keys()
+            .filter(|(_, content)| *content == Content::Snapshot);
+        snapshots.map(|(offset, _)| *offset).collect()
+    }
+
+    fn file(&self, base: Offset, content: Content) -> String {
+        self.path(&name::file(base, content))
+    }
+
+    fn path(&self, file: &str) -> String {
+        format!("{}/{file}", self.name)
+    }
+}
+
+fn entries(size: u64, entry: usize) -> u32 {
+    u32::try_from(size / entry as u64).unwrap_or(0)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+const COPY_SIZE: u64 = 1 << 20;
