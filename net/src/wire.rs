@@ -16,20 +16,24 @@
 //! (`corelog_storage::batch`); the wire carries records as opaque bytes.
 
 mod api_key;
+mod cursor;
 mod decoder;
 mod encoder;
 mod error_code;
 mod message;
 mod uuid;
 
+pub mod fetch;
 pub mod header;
 pub mod limits;
 pub mod messages;
+pub mod produce;
 pub mod records;
 pub mod visit;
 
 pub use api_key::{ApiKey, Listeners};
-pub use decoder::{Budget, DecodeError, Decoder, Tag};
+pub use cursor::{Cursor, Tag};
+pub use decoder::{Budget, DecodeError, Decoder};
 pub use encoder::{EncodeError, Encoder, required};
 pub use error_code::ErrorCode;
 pub use message::{Form, Message, RawTaggedField, Record, Request, Structure};

@@ -1,17 +1,18 @@
 //! Reading messages from bytes that a stranger sent.
 //!
-//! **Owns** the primitives of decoding and the memory budget.
+//! **Owns** the values that take memory, and the budget they take it from.
 //! **Lives on** any thread.
 //! **Invariants**
 //! 1. Nothing here panics, recurses, or allocates more than was charged to the [`Budget`] first.
 //! 2. A count is at most the remaining bytes divided by the least size of an element.
 //!
-//! **Not here**: the order of fields (generated, `messages` and `records`).
+//! **Not here**: values that borrow (`cursor`), the order of fields (generated, `messages` and `records`).
+
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
-use super::limits::{ELEMENT_COUNT_MAX, STRING_SIZE_MAX, TAG_COUNT_MAX};
-use super::{Form, RawTaggedField, Structure, Uuid};
+use super::{Cursor, Form, RawTaggedField, Structure, Tag, Uuid};
 
 /// Why bytes are not a message. The fault is always the peer's (or the disk's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,16 +88,12 @@ impl Budget {
     /// [`DecodeError::OverBudget`] when they are not there; the budget is then empty.
     #[inline]
     pub fn charge(&mut self, bytes: usize) -> Result<(), DecodeError> {
-        match self.left.checked_sub(bytes) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                self.left = 0;
-                Err(DecodeError::OverBudget)
-            }
+        if let Some(left) = self.left.checked_sub(bytes) {
+            self.left = left;
+            return Ok(());
         }
+        self.left = 0;
+        Err(DecodeError::OverBudget)
     }
 
     /// Bytes charged so far.
@@ -106,20 +103,30 @@ impl Budget {
 }
 
 /// A cursor over one frame.
+///
+/// A decoder is a [`Cursor`] with a purse: what borrows from the frame is read by the cursor's own
+/// methods, what takes memory by the decoder's.
 #[derive(Debug)]
 pub struct Decoder<'a> {
     frame: &'a Bytes,
-    rest: &'a [u8],
+    cursor: Cursor<'a>,
     budget: &'a mut Budget,
 }
 
-/// A tagged field being read: between [`Decoder::tag_begin`] and [`Decoder::tag_end`] the decoder
-/// sees only the field's own bytes.
-#[derive(Debug)]
-pub struct Tag<'a> {
-    /// The field's tag.
-    pub tag: u32,
-    after: &'a [u8],
+impl<'a> Deref for Decoder<'a> {
+    type Target = Cursor<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Cursor<'a> {
+        &self.cursor
+    }
+}
+
+impl<'a> DerefMut for Decoder<'a> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Cursor<'a> {
+        &mut self.cursor
+    }
 }
 
 impl<'a> Decoder<'a> {
@@ -127,26 +134,20 @@ impl<'a> Decoder<'a> {
     pub fn new(frame: &'a Bytes, budget: &'a mut Budget) -> Self {
         Self {
             frame,
-            rest: frame,
+            cursor: Cursor::new(frame),
             budget,
         }
-    }
-
-    /// Bytes not read yet.
-    #[inline]
-    pub const fn remaining(&self) -> usize {
-        self.rest.len()
     }
 
     /// The position of the next byte in the frame.
     #[inline]
     pub fn position(&self) -> usize {
-        self.frame.len() - self.rest.len()
+        self.frame.len() - self.remaining()
     }
 
     /// The bytes not read yet, as a slice of the frame.
     pub fn rest(&self) -> Bytes {
-        self.frame.slice_ref(self.rest)
+        self.frame.slice_ref(self.cursor.rest())
     }
 
     /// For callers that do not tolerate trailing bytes (Kafka's broker does, in requests).
@@ -154,169 +155,10 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// [`DecodeError::TrailingBytes`] when bytes are left.
     pub const fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::TrailingBytes(self.rest.len()))
+        match self.cursor.rest() {
+            [] => Ok(()),
+            rest => Err(DecodeError::TrailingBytes(rest.len())),
         }
-    }
-
-    /// The next two `i16` without moving on: API key and version of a request.
-    ///
-    /// # Errors
-    /// [`DecodeError::Truncated`].
-    pub fn peek_i16s(&self) -> Result<(i16, i16), DecodeError> {
-        let [a, b, c, d] = *self.rest.first_chunk::<4>().ok_or(DecodeError::Truncated)?;
-        Ok((i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d])))
-    }
-
-    #[inline]
-    fn array_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(DecodeError::Truncated)?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    #[inline]
-    fn take(&mut self, size: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(size)
-            .ok_or(DecodeError::Truncated)?;
-        self.rest = rest;
-        Ok(head)
-    }
-
-    /// Any byte but zero is true, as in Kafka.
-    #[inline]
-    pub fn bool(&mut self) -> Result<bool, DecodeError> {
-        self.array_of::<1>().map(|[byte]| byte != 0)
-    }
-
-    /// A signed byte.
-    #[inline]
-    pub fn i8(&mut self) -> Result<i8, DecodeError> {
-        self.array_of().map(i8::from_be_bytes)
-    }
-
-    /// A big-endian `i16`.
-    #[inline]
-    pub fn i16(&mut self) -> Result<i16, DecodeError> {
-        self.array_of().map(i16::from_be_bytes)
-    }
-
-    /// A big-endian `u16`.
-    #[inline]
-    pub fn u16(&mut self) -> Result<u16, DecodeError> {
-        self.array_of().map(u16::from_be_bytes)
-    }
-
-    /// A big-endian `i32`.
-    #[inline]
-    pub fn i32(&mut self) -> Result<i32, DecodeError> {
-        self.array_of().map(i32::from_be_bytes)
-    }
-
-    /// A big-endian `u32`.
-    #[inline]
-    pub fn u32(&mut self) -> Result<u32, DecodeError> {
-        self.array_of().map(u32::from_be_bytes)
-    }
-
-    /// A big-endian `i64`.
-    #[inline]
-    pub fn i64(&mut self) -> Result<i64, DecodeError> {
-        self.array_of().map(i64::from_be_bytes)
-    }
-
-    /// A big-endian `f64`.
-    #[inline]
-    pub fn f64(&mut self) -> Result<f64, DecodeError> {
-        self.array_of().map(f64::from_be_bytes)
-    }
-
-    /// Sixteen bytes.
-    #[inline]
-    pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
-        self.array_of().map(Uuid)
-    }
-
-    /// An unsigned varint of at most 32 bits, in at most five bytes.
-    #[inline]
-    pub fn varint(&mut self) -> Result<u32, DecodeError> {
-        match self.rest.split_first() {
-            Some((&byte, rest)) if byte < 0x80 => {
-                self.rest = rest;
-                Ok(u32::from(byte))
-            }
-            _ => self.varint_long(),
-        }
-    }
-
-    fn varint_long(&mut self) -> Result<u32, DecodeError> {
-        let mut value = 0_u64;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.array_of::<1>()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return u32::try_from(value).map_err(|_| DecodeError::VarintTooLong);
-            }
-        }
-        Err(DecodeError::VarintTooLong)
-    }
-
-    /// A length of a string; `None` for null.
-    #[inline]
-    fn string_size(&mut self, form: Form) -> Result<Option<usize>, DecodeError> {
-        match form {
-            Form::Plain => match self.i16()? {
-                -1 => Ok(None),
-                size => match usize::try_from(size) {
-                    Ok(size) => Ok(Some(size)),
-                    Err(_) => Err(DecodeError::InvalidLength(i64::from(size))),
-                },
-            },
-            Form::Compact => match (self.varint()? as usize).checked_sub(1) {
-                Some(size) if size > STRING_SIZE_MAX => Err(DecodeError::StringTooLong(size)),
-                size => Ok(size),
-            },
-        }
-    }
-
-    /// A length of bytes or a count of elements; `None` for null.
-    #[inline]
-    fn length(&mut self, form: Form) -> Result<Option<usize>, DecodeError> {
-        match form {
-            Form::Plain => match self.i32()? {
-                -1 => Ok(None),
-                size => match usize::try_from(size) {
-                    Ok(size) => Ok(Some(size)),
-                    Err(_) => Err(DecodeError::InvalidLength(i64::from(size))),
-                },
-            },
-            Form::Compact => Ok((self.varint()? as usize).checked_sub(1)),
-        }
-    }
-
-    /// A string borrowed from the frame; `None` for null. Charges nothing.
-    #[inline]
-    pub fn nullable_str(&mut self, form: Form) -> Result<Option<&'a str>, DecodeError> {
-        let Some(size) = self.string_size(form)? else {
-            return Ok(None);
-        };
-        let text = self.take(size)?;
-        std::str::from_utf8(text)
-            .map(Some)
-            .map_err(|_| DecodeError::NotUtf8)
-    }
-
-    /// A string borrowed from the frame. Charges nothing.
-    #[inline]
-    pub fn str(&mut self, form: Form) -> Result<&'a str, DecodeError> {
-        self.nullable_str(form)?.ok_or(DecodeError::UnexpectedNull)
     }
 
     /// A string that may be null.
@@ -336,33 +178,15 @@ impl<'a> Decoder<'a> {
 
     /// Bytes that may be null, as a slice of the frame.
     pub fn nullable_bytes(&mut self, form: Form) -> Result<Option<Bytes>, DecodeError> {
-        let Some(size) = self.length(form)? else {
-            return Ok(None);
-        };
-        let bytes = self.take(size)?;
-        Ok(Some(self.frame.slice_ref(bytes)))
+        Ok(self
+            .nullable_slice(form)?
+            .map(|bytes| self.frame.slice_ref(bytes)))
     }
 
     /// Bytes, as a slice of the frame.
     pub fn bytes(&mut self, form: Form) -> Result<Bytes, DecodeError> {
         self.nullable_bytes(form)?
             .ok_or(DecodeError::UnexpectedNull)
-    }
-
-    /// A count of elements, each of which takes at least `size_min` bytes; `None` for null.
-    #[inline]
-    pub fn nullable_count(
-        &mut self,
-        form: Form,
-        size_min: usize,
-    ) -> Result<Option<usize>, DecodeError> {
-        let Some(count) = self.length(form)? else {
-            return Ok(None);
-        };
-        if count > ELEMENT_COUNT_MAX || count > self.rest.len() / size_min.max(1) {
-            return Err(DecodeError::TooManyElements(count));
-        }
-        Ok(Some(count))
     }
 
     fn collect<T>(
@@ -415,7 +239,7 @@ impl<'a> Decoder<'a> {
 
     /// An array of `i8` that may be null.
     pub fn nullable_i8s(&mut self, form: Form) -> Result<Option<Vec<i8>>, DecodeError> {
-        self.collect(form, 1, Self::i8)
+        self.collect(form, 1, |d| d.i8())
     }
 
     /// An array of `i8`.
@@ -425,7 +249,7 @@ impl<'a> Decoder<'a> {
 
     /// An array of `i16` that may be null.
     pub fn nullable_i16s(&mut self, form: Form) -> Result<Option<Vec<i16>>, DecodeError> {
-        self.collect(form, 2, Self::i16)
+        self.collect(form, 2, |d| d.i16())
     }
 
     /// An array of `i16`.
@@ -435,7 +259,7 @@ impl<'a> Decoder<'a> {
 
     /// An array of `i32` that may be null.
     pub fn nullable_i32s(&mut self, form: Form) -> Result<Option<Vec<i32>>, DecodeError> {
-        self.collect(form, 4, Self::i32)
+        self.collect(form, 4, |d| d.i32())
     }
 
     /// An array of `i32`.
@@ -445,7 +269,7 @@ impl<'a> Decoder<'a> {
 
     /// An array of `i64` that may be null.
     pub fn nullable_i64s(&mut self, form: Form) -> Result<Option<Vec<i64>>, DecodeError> {
-        self.collect(form, 8, Self::i64)
+        self.collect(form, 8, |d| d.i64())
     }
 
     /// An array of `i64`.
@@ -455,7 +279,7 @@ impl<'a> Decoder<'a> {
 
     /// An array of ids that may be null.
     pub fn nullable_uuids(&mut self, form: Form) -> Result<Option<Vec<Uuid>>, DecodeError> {
-        self.collect(form, 16, Self::uuid)
+        self.collect(form, 16, |d| d.uuid())
     }
 
     /// An array of ids.
@@ -488,37 +312,6 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// The number of tagged fields that follow.
-    #[inline]
-    pub fn tag_count(&mut self) -> Result<usize, DecodeError> {
-        let count = self.varint()? as usize;
-        if count > TAG_COUNT_MAX || count > self.rest.len() / 2 {
-            return Err(DecodeError::TooManyElements(count));
-        }
-        Ok(count)
-    }
-
-    /// Narrows the decoder to the next tagged field.
-    pub fn tag_begin(&mut self) -> Result<Tag<'a>, DecodeError> {
-        let tag = self.varint()?;
-        let size = self.varint()? as usize;
-        let (field, after) = self
-            .rest
-            .split_at_checked(size)
-            .ok_or(DecodeError::Truncated)?;
-        self.rest = field;
-        Ok(Tag { tag, after })
-    }
-
-    /// Widens the decoder again; the field must have been read to its end.
-    pub fn tag_end(&mut self, tag: Tag<'a>) -> Result<(), DecodeError> {
-        if !self.rest.is_empty() {
-            return Err(DecodeError::TaggedFieldSize(tag.tag));
-        }
-        self.rest = tag.after;
-        Ok(())
-    }
-
     /// Keeps a field that the schema does not know.
     pub fn tag_unknown(
         &mut self,
@@ -529,18 +322,9 @@ impl<'a> Decoder<'a> {
         self.budget.charge(2 * size_of::<RawTaggedField>())?;
         fields.push(RawTaggedField {
             tag: tag.tag,
-            data: self.frame.slice_ref(self.rest),
+            data: self.frame.slice_ref(self.cursor.rest()),
         });
-        self.rest = &[];
-        Ok(())
-    }
-
-    /// Skips all tagged fields.
-    pub fn skip_tags(&mut self) -> Result<(), DecodeError> {
-        for _ in 0..self.tag_count()? {
-            let tag = self.tag_begin()?;
-            self.rest = tag.after;
-        }
+        self.cursor = Cursor::new(&[]);
         Ok(())
     }
 

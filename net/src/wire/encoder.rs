@@ -265,7 +265,9 @@ impl<'a> Encoder<'a> {
         };
         self.length(form, values.len())?;
         self.out.reserve(size_of_val(values));
-        values.iter().for_each(|&value| write(self, value));
+        for &value in values {
+            write(self, value);
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::ApiKey;
 /// Kafka's default of `socket.request.max.bytes`.
 pub const FRAME_SIZE_MAX_DEFAULT: usize = 100 * 1024 * 1024;
 
-/// The largest frame before a connection has authenticated: handshakes, tokens and ApiVersions.
+/// The largest frame before a connection has authenticated: handshakes, tokens and `ApiVersions`.
 /// OAUTHBEARER and GSSAPI tokens are tens of KiB at most.
 pub const FRAME_SIZE_MAX_UNAUTHENTICATED: usize = 512 * 1024;
 

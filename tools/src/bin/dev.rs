@@ -4,25 +4,49 @@
 //! **Lives on** a developer's machine and in CI, never in a broker.
 //! **Not here**: what users run (`corelog`).
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
+#[path = "dev/ci.rs"]
+mod ci;
 #[path = "dev/gen_wire.rs"]
 mod gen_wire;
+#[path = "dev/tidy.rs"]
+mod tidy;
+
+const USAGE: &str = "usage: cargo dev <command>
+  tidy                      the rules of the house that no compiler checks
+  gen-wire [--check]        generate net/src/wire from net/schemas, or check that it is current
+  clients [--quick] [NAME…] real clients against a broker, see broker/tests/clients
+  ci [--after-tests]        everything a commit must pass";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (name, rest) = arguments
         .split_first()
-        .map_or(("", &[][..]), |(n, r)| (n.as_str(), r));
+        .map_or(("", &[][..]), |(name, rest)| (name.as_str(), rest));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tools lies in the root");
     let outcome = match name {
-        "gen-wire" => gen_wire::run(rest),
-        _ => Err(anyhow::anyhow!("usage: cargo dev <gen-wire [--check]>")),
+        "gen-wire" => gen_wire::run(rest).map(|()| true),
+        "tidy" => tidy::run(root),
+        "clients" => clients(root, rest),
+        "ci" => ci::run(root, rest),
+        _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cargo dev {name}: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Hands over to the script that runs the real clients.
+fn clients(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
+    let script = root.join("broker/tests/clients/run");
+    Ok(Command::new(&script).args(arguments).status()?.success())
 }

@@ -30,7 +30,7 @@ impl Structure for AddPartitionsToTxnRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 16,
-            ..=3 => 13,
+            3 => 13,
             _ => 2,
         }
     }
@@ -243,8 +243,7 @@ pub struct AddPartitionsToTxnResponse {
 impl Structure for AddPartitionsToTxnResponse {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=2 => 8,
-            ..=3 => 6,
+            3 => 6,
             _ => 8,
         }
     }

@@ -118,7 +118,7 @@ impl Structure for ApiVersionsResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 6,
-            ..=2 => 10,
+            1..=2 => 10,
             _ => 8,
         }
     }

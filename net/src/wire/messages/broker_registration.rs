@@ -55,8 +55,8 @@ impl Structure for BrokerRegistrationRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 25,
-            ..=1 => 26,
-            ..=2 => 27,
+            1 => 26,
+            2 => 27,
             _ => 35,
         }
     }

@@ -39,8 +39,8 @@ impl Structure for ConsumerProtocolSubscription {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 8,
-            ..=1 => 12,
-            ..=2 => 16,
+            1 => 12,
+            2 => 16,
             _ => 18,
         }
     }

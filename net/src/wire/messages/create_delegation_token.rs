@@ -41,8 +41,7 @@ impl Default for CreateDelegationTokenRequest {
 impl Structure for CreateDelegationTokenRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=1 => 12,
-            ..=2 => 10,
+            2 => 10,
             _ => 12,
         }
     }
@@ -200,7 +199,7 @@ impl Structure for CreateDelegationTokenResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 40,
-            ..=2 => 35,
+            2 => 35,
             _ => 37,
         }
     }

@@ -334,7 +334,7 @@ impl Structure for CreatableTopicResult {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 6,
-            ..=6 => 12,
+            5..=6 => 12,
             _ => 28,
         }
     }

@@ -200,7 +200,7 @@ impl Structure for DeletableTopicResult {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 4,
-            ..=5 => 5,
+            5 => 5,
             _ => 21,
         }
     }

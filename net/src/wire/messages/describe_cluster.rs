@@ -37,7 +37,7 @@ impl Structure for DescribeClusterRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 2,
-            ..=1 => 3,
+            1 => 3,
             _ => 4,
         }
     }

@@ -26,7 +26,7 @@ impl Structure for DescribeConfigsRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 5,
-            ..=3 => 6,
+            3 => 6,
             _ => 4,
         }
     }
@@ -304,7 +304,7 @@ impl Structure for DescribeConfigsResourceResult {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 11,
-            ..=3 => 14,
+            3 => 14,
             _ => 9,
         }
     }

@@ -200,7 +200,7 @@ impl Structure for DescribedDelegationToken {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 38,
-            ..=2 => 30,
+            2 => 30,
             _ => 32,
         }
     }

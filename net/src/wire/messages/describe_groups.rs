@@ -26,7 +26,7 @@ impl Structure for DescribeGroupsRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 4,
-            ..=4 => 5,
+            3..=4 => 5,
             _ => 3,
         }
     }
@@ -91,7 +91,7 @@ impl Structure for DescribeGroupsResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 4,
-            ..=4 => 8,
+            1..=4 => 8,
             _ => 6,
         }
     }
@@ -168,8 +168,8 @@ impl Structure for DescribedGroup {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 14,
-            ..=4 => 18,
-            ..=5 => 12,
+            3..=4 => 18,
+            5 => 12,
             _ => 13,
         }
     }
@@ -260,7 +260,7 @@ impl Structure for DescribedGroupMember {
     fn size_min(version: i16) -> usize {
         match version {
             ..=3 => 14,
-            ..=4 => 16,
+            4 => 16,
             _ => 7,
         }
     }

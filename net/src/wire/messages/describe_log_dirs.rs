@@ -132,8 +132,7 @@ pub struct DescribeLogDirsResponse {
 impl Structure for DescribeLogDirsResponse {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=1 => 8,
-            ..=2 => 6,
+            2 => 6,
             _ => 8,
         }
     }
@@ -207,8 +206,8 @@ impl Structure for DescribeLogDirsResult {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 8,
-            ..=3 => 5,
-            ..=4 => 21,
+            2..=3 => 5,
+            4 => 21,
             _ => 22,
         }
     }

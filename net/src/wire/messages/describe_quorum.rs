@@ -426,7 +426,7 @@ impl Structure for ReplicaState {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 13,
-            ..=1 => 29,
+            1 => 29,
             _ => 45,
         }
     }

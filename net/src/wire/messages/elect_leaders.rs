@@ -37,7 +37,7 @@ impl Structure for ElectLeadersRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 8,
-            ..=1 => 9,
+            1 => 9,
             _ => 7,
         }
     }
@@ -152,8 +152,7 @@ pub struct ElectLeadersResponse {
 impl Structure for ElectLeadersResponse {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=0 => 8,
-            ..=1 => 10,
+            1 => 10,
             _ => 8,
         }
     }

@@ -104,7 +104,7 @@ impl Structure for EndTxnResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 6,
-            ..=4 => 7,
+            3..=4 => 7,
             _ => 17,
         }
     }

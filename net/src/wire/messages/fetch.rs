@@ -66,9 +66,9 @@ impl Structure for FetchRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=6 => 21,
-            ..=10 => 33,
-            ..=11 => 35,
-            ..=14 => 29,
+            7..=10 => 33,
+            11 => 35,
+            12..=14 => 29,
             _ => 25,
         }
     }
@@ -249,7 +249,7 @@ impl Structure for FetchTopic {
     fn size_min(version: i16) -> usize {
         match version {
             ..=11 => 6,
-            ..=12 => 3,
+            12 => 3,
             _ => 18,
         }
     }
@@ -335,8 +335,8 @@ impl Structure for FetchPartition {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 16,
-            ..=8 => 24,
-            ..=11 => 28,
+            5..=8 => 24,
+            9..=11 => 28,
             _ => 33,
         }
     }
@@ -435,7 +435,7 @@ impl Structure for ForgottenTopic {
     fn size_min(version: i16) -> usize {
         match version {
             ..=11 => 6,
-            ..=12 => 3,
+            12 => 3,
             _ => 18,
         }
     }
@@ -510,7 +510,7 @@ impl Structure for FetchResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=6 => 8,
-            ..=11 => 14,
+            7..=11 => 14,
             _ => 12,
         }
     }
@@ -596,7 +596,7 @@ impl Structure for FetchableTopicResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=11 => 6,
-            ..=12 => 3,
+            12 => 3,
             _ => 18,
         }
     }
@@ -691,8 +691,8 @@ impl Structure for PartitionData {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 30,
-            ..=10 => 38,
-            ..=11 => 42,
+            5..=10 => 38,
+            11 => 42,
             _ => 37,
         }
     }

@@ -140,8 +140,8 @@ impl Structure for FindCoordinatorResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 12,
-            ..=2 => 18,
-            ..=3 => 17,
+            1..=2 => 18,
+            3 => 17,
             _ => 6,
         }
     }

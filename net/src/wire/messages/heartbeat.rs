@@ -27,8 +27,7 @@ pub struct HeartbeatRequest {
 impl Structure for HeartbeatRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=2 => 8,
-            ..=3 => 10,
+            3 => 10,
             _ => 8,
         }
     }
@@ -103,7 +102,7 @@ impl Structure for HeartbeatResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 2,
-            ..=3 => 6,
+            1..=3 => 6,
             _ => 7,
         }
     }

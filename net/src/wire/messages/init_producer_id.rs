@@ -46,7 +46,7 @@ impl Structure for InitProducerIdRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 6,
-            ..=5 => 16,
+            3..=5 => 16,
             _ => 18,
         }
     }
@@ -166,7 +166,7 @@ impl Structure for InitProducerIdResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 16,
-            ..=5 => 17,
+            2..=5 => 17,
             _ => 27,
         }
     }

@@ -53,10 +53,9 @@ impl Default for JoinGroupRequest {
 impl Structure for JoinGroupRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=0 => 14,
-            ..=4 => 18,
-            ..=5 => 20,
-            ..=7 => 14,
+            ..=0 | 6..=7 => 14,
+            1..=4 => 18,
+            5 => 20,
             _ => 15,
         }
     }
@@ -227,10 +226,9 @@ impl Default for JoinGroupResponse {
 impl Structure for JoinGroupResponse {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=1 => 16,
-            ..=5 => 20,
-            ..=6 => 15,
-            ..=8 => 16,
+            ..=1 | 7..=8 => 16,
+            2..=5 => 20,
+            6 => 15,
             _ => 17,
         }
     }
@@ -330,7 +328,7 @@ impl Structure for JoinGroupResponseMember {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 6,
-            ..=5 => 8,
+            5 => 8,
             _ => 4,
         }
     }

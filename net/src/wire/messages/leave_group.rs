@@ -26,7 +26,7 @@ impl Structure for LeaveGroupRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 4,
-            ..=3 => 6,
+            3 => 6,
             _ => 3,
         }
     }
@@ -99,8 +99,7 @@ pub struct MemberIdentity {
 impl Structure for MemberIdentity {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=3 => 4,
-            ..=4 => 3,
+            4 => 3,
             _ => 4,
         }
     }
@@ -169,8 +168,8 @@ impl Structure for LeaveGroupResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 2,
-            ..=2 => 6,
-            ..=3 => 10,
+            1..=2 => 6,
+            3 => 10,
             _ => 8,
         }
     }

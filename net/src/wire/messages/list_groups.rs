@@ -24,8 +24,8 @@ impl Structure for ListGroupsRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 0,
-            ..=3 => 1,
-            ..=4 => 2,
+            3 => 1,
+            4 => 2,
             _ => 3,
         }
     }
@@ -107,7 +107,7 @@ impl Structure for ListGroupsResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 6,
-            ..=2 => 10,
+            1..=2 => 10,
             _ => 8,
         }
     }
@@ -162,9 +162,8 @@ pub struct ListedGroup {
 impl Structure for ListedGroup {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=2 => 4,
-            ..=3 => 3,
-            ..=4 => 4,
+            ..=2 | 4 => 4,
+            3 => 3,
             _ => 5,
         }
     }

@@ -28,8 +28,8 @@ impl Structure for ListOffsetsRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 8,
-            ..=5 => 9,
-            ..=9 => 7,
+            2..=5 => 9,
+            6..=9 => 7,
             _ => 11,
         }
     }
@@ -150,7 +150,7 @@ impl Structure for ListOffsetsPartition {
     fn size_min(version: i16) -> usize {
         match version {
             ..=3 => 12,
-            ..=5 => 16,
+            4..=5 => 16,
             _ => 17,
         }
     }
@@ -211,7 +211,7 @@ impl Structure for ListOffsetsResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 4,
-            ..=5 => 8,
+            2..=5 => 8,
             _ => 6,
         }
     }
@@ -325,7 +325,7 @@ impl Structure for ListOffsetsPartitionResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=3 => 22,
-            ..=5 => 26,
+            4..=5 => 26,
             _ => 27,
         }
     }

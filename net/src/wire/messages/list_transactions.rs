@@ -40,7 +40,7 @@ impl Structure for ListTransactionsRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 3,
-            ..=1 => 11,
+            1 => 11,
             _ => 12,
         }
     }

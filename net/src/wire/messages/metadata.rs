@@ -39,10 +39,8 @@ impl Default for MetadataRequest {
 impl Structure for MetadataRequest {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=3 => 4,
-            ..=7 => 5,
-            ..=8 => 7,
-            ..=10 => 5,
+            4..=7 | 9..=10 => 5,
+            8 => 7,
             _ => 4,
         }
     }
@@ -237,12 +235,10 @@ impl Structure for MetadataResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 8,
-            ..=1 => 12,
-            ..=2 => 14,
-            ..=7 => 18,
-            ..=8 => 22,
-            ..=10 => 16,
-            ..=12 => 12,
+            1 | 11..=12 => 12,
+            3..=7 => 18,
+            8 => 22,
+            9..=10 => 16,
             _ => 14,
         }
     }
@@ -331,7 +327,7 @@ impl Structure for MetadataResponseBroker {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 10,
-            ..=8 => 12,
+            1..=8 => 12,
             _ => 11,
         }
     }
@@ -412,9 +408,9 @@ impl Structure for MetadataResponseTopic {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 8,
-            ..=7 => 9,
-            ..=8 => 13,
-            ..=9 => 10,
+            1..=7 => 9,
+            8 => 13,
+            9 => 10,
             _ => 26,
         }
     }
@@ -519,9 +515,8 @@ impl Default for MetadataResponsePartition {
 impl Structure for MetadataResponsePartition {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=4 => 18,
-            ..=6 => 22,
-            ..=8 => 26,
+            5..=6 => 22,
+            7..=8 => 26,
             _ => 18,
         }
     }

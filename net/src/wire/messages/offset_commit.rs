@@ -46,8 +46,8 @@ impl Structure for OffsetCommitRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 20,
-            ..=6 => 12,
-            ..=7 => 14,
+            5..=6 => 12,
+            7 => 14,
             _ => 9,
         }
     }
@@ -121,7 +121,7 @@ impl Structure for OffsetCommitRequestTopic {
     fn size_min(version: i16) -> usize {
         match version {
             ..=7 => 6,
-            ..=9 => 3,
+            8..=9 => 3,
             _ => 18,
         }
     }
@@ -260,7 +260,7 @@ impl Structure for OffsetCommitResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 4,
-            ..=7 => 8,
+            3..=7 => 8,
             _ => 6,
         }
     }
@@ -311,7 +311,7 @@ impl Structure for OffsetCommitResponseTopic {
     fn size_min(version: i16) -> usize {
         match version {
             ..=7 => 6,
-            ..=9 => 3,
+            8..=9 => 3,
             _ => 18,
         }
     }

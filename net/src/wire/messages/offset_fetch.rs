@@ -40,8 +40,7 @@ impl Structure for OffsetFetchRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=5 => 6,
-            ..=6 => 3,
-            ..=7 => 4,
+            7 => 4,
             _ => 3,
         }
     }
@@ -326,9 +325,8 @@ impl Structure for OffsetFetchResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 4,
-            ..=2 => 6,
-            ..=5 => 10,
-            ..=7 => 8,
+            3..=5 => 10,
+            6..=7 => 8,
             _ => 6,
         }
     }

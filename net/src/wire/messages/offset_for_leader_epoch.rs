@@ -34,7 +34,7 @@ impl Structure for OffsetForLeaderEpochRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 4,
-            ..=3 => 8,
+            3 => 8,
             _ => 6,
         }
     }

@@ -84,7 +84,7 @@ impl Structure for TopicProduceData {
     fn size_min(version: i16) -> usize {
         match version {
             ..=8 => 6,
-            ..=12 => 3,
+            9..=12 => 3,
             _ => 18,
         }
     }
@@ -281,7 +281,7 @@ impl Structure for TopicProduceResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=8 => 6,
-            ..=12 => 3,
+            9..=12 => 3,
             _ => 18,
         }
     }
@@ -367,8 +367,8 @@ impl Structure for PartitionProduceResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=4 => 22,
-            ..=7 => 30,
-            ..=8 => 36,
+            5..=7 => 30,
+            8 => 36,
             _ => 33,
         }
     }

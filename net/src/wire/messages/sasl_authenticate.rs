@@ -94,7 +94,7 @@ impl Structure for SaslAuthenticateResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 8,
-            ..=1 => 16,
+            1 => 16,
             _ => 13,
         }
     }

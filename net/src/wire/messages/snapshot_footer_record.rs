@@ -20,7 +20,7 @@ impl Structure for SnapshotFooterRecord {
         3
     }
 
-    fn read(d: &mut Decoder<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(d: &mut Decoder<'_>, _version: i16) -> Result<Self, DecodeError> {
         let own_version = d.i16()?;
         let unknown_tagged_fields = d.unknown_tags()?;
         Ok(Self {

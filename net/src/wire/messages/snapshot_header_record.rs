@@ -22,7 +22,7 @@ impl Structure for SnapshotHeaderRecord {
         11
     }
 
-    fn read(d: &mut Decoder<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(d: &mut Decoder<'_>, _version: i16) -> Result<Self, DecodeError> {
         let own_version = d.i16()?;
         let last_contained_log_timestamp = d.i64()?;
         let unknown_tagged_fields = d.unknown_tags()?;

@@ -36,8 +36,8 @@ impl Structure for SyncGroupRequest {
     fn size_min(version: i16) -> usize {
         match version {
             ..=2 => 12,
-            ..=3 => 14,
-            ..=4 => 9,
+            3 => 14,
+            4 => 9,
             _ => 11,
         }
     }
@@ -185,8 +185,7 @@ impl Structure for SyncGroupResponse {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 6,
-            ..=3 => 10,
-            ..=4 => 8,
+            4 => 8,
             _ => 10,
         }
     }

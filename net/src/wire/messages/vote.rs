@@ -127,7 +127,7 @@ impl Structure for RequestPartitionData {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 25,
-            ..=1 => 57,
+            1 => 57,
             _ => 58,
         }
     }

@@ -66,7 +66,7 @@ impl Structure for ConsumerGroupRegularExpressionValue {
         18
     }
 
-    fn read(d: &mut Decoder<'_>, version: i16) -> Result<Self, DecodeError> {
+    fn read(d: &mut Decoder<'_>, _version: i16) -> Result<Self, DecodeError> {
         let topics = d.strings(Form::Compact)?;
         let own_version = d.i64()?;
         let timestamp = d.i64()?;

@@ -80,7 +80,7 @@ impl Structure for GroupMetadataValue {
     fn size_min(version: i16) -> usize {
         match version {
             ..=1 => 14,
-            ..=3 => 22,
+            2..=3 => 22,
             _ => 17,
         }
     }
@@ -169,8 +169,8 @@ impl Structure for MemberMetadata {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 18,
-            ..=2 => 22,
-            ..=3 => 24,
+            1..=2 => 22,
+            3 => 24,
             _ => 15,
         }
     }

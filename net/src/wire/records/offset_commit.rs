@@ -90,9 +90,8 @@ impl Default for OffsetCommitValue {
 impl Structure for OffsetCommitValue {
     fn size_min(version: i16) -> usize {
         match version {
-            ..=0 => 18,
-            ..=1 => 26,
-            ..=2 => 18,
+            ..=0 | 2 => 18,
+            1 => 26,
             _ => 22,
         }
     }

@@ -61,7 +61,7 @@ impl Structure for RegisterBrokerRecord {
     fn size_min(version: i16) -> usize {
         match version {
             ..=0 => 33,
-            ..=1 => 34,
+            1 => 34,
             _ => 35,
         }
     }

@@ -181,7 +181,12 @@ impl File<'_> {
         let read = self.read(&fields, versions, &flexible);
         let write = self.write(name, &fields, versions, &flexible);
         let argument = |code: &str, name: &str| {
-            if mentions(&code.replace(&format!("self.{name}"), ""), name) {
+            if mentions(
+                &code
+                    .replace(&format!("self.{name}"), "")
+                    .replace("version: own_version", ""),
+                name,
+            ) {
                 name.to_owned()
             } else {
                 format!("_{name}")
@@ -413,14 +418,29 @@ impl File<'_> {
         if let [(_, size)] = runs[..] {
             return size.to_string();
         }
-        let mut code = String::from("match version {\n");
-        for (index, (_, size)) in runs.iter().enumerate() {
-            match runs.get(index + 1) {
-                Some((next, _)) => writeln!(code, "..={} => {size},", next - 1),
-                None => writeln!(code, "_ => {size},"),
+        // Runs of the same size share an arm; the last run's size is the arm of all the rest.
+        let last_size = runs.last().map_or(0, |&(_, size)| size);
+        let mut arms: Vec<(usize, Vec<String>)> = Vec::new();
+        for (index, &(first, size)) in runs.iter().enumerate() {
+            let Some(&(next, _)) = runs.get(index + 1) else {
+                continue;
+            };
+            let pattern = match index {
+                _ if size == last_size => continue,
+                0 => format!("..={}", next - 1),
+                _ if first == next - 1 => first.to_string(),
+                _ => format!("{first}..={}", next - 1),
+            };
+            match arms.iter_mut().find(|(known, _)| *known == size) {
+                Some((_, patterns)) => patterns.push(pattern),
+                None => arms.push((size, vec![pattern])),
             }
-            .unwrap_or_default();
         }
+        let mut code = String::from("match version {\n");
+        for (size, patterns) in arms {
+            writeln!(code, "{} => {size},", patterns.join(" | ")).unwrap_or_default();
+        }
+        writeln!(code, "_ => {last_size},").unwrap_or_default();
         code.push('}');
         code
     }
