@@ -19,7 +19,7 @@ const BATCH_SIZE: usize = 1 << 20;
 fn main() {
     for record_size in [1024, 100] {
         let value: Vec<u8> = (0..record_size)
-            .map(|n| b'a' + (n * 7 % 13) as u8)
+            .map(|n: u32| b'a' + u8::try_from(n * 7 % 13).unwrap_or(0))
             .collect();
         let plain = batch(&value, Codec::None);
         report(
@@ -100,7 +100,7 @@ fn fill(builder: &mut BatchBuilder, value: &[u8]) {
     }
 }
 
-fn checked(name: &str, record_size: usize, bytes: &Bytes, rules: &BatchRules) {
+fn checked(name: &str, record_size: u32, bytes: &Bytes, rules: &BatchRules) {
     report(&format!("{name}{record_size:>5} B"), bytes.len(), || {
         black_box(validate(bytes.clone(), rules, NOW).expect("the batch is good"));
     });

@@ -7,11 +7,12 @@
 use std::io;
 
 use super::compress::Deflate;
+use super::varint::Numbers;
 use super::{
     Attributes, Batch, Codec, Compression, Header, MAGIC, RecordHeader, TimestampType, put_varint,
     put_varlong, varint_size, varlong_size,
 };
-use crate::limits::{BATCH_HEADER_SIZE, BATCH_LENGTH_OVERHEAD};
+use crate::limits::{BATCH_HEADER_SIZE, BATCH_LENGTH_OVERHEAD, VARINT_SIZE_MAX};
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 /// Everything about a batch but its records.
@@ -163,12 +164,18 @@ impl BatchBuilder {
             return Err(BuildError::TooLarge);
         }
         let to = &mut self.buffer;
-        put_varint(to, length(size)?);
-        to.push(0);
-        put_varlong(to, timestamp_delta);
-        put_varint(to, offset_delta);
-        put_part(to, key)?;
-        put_part(to, value)?;
+        // Up to 5 + 1 + 10 + 5 + 5 bytes.
+        let mut front = Numbers::new();
+        front.push(i64::from(length(size)?));
+        front.byte(0);
+        front.push(timestamp_delta);
+        front.push(i64::from(offset_delta));
+        front.push(part_length(key)?);
+        to.reserve(size + VARINT_SIZE_MAX);
+        to.extend_from_slice(front.as_slice());
+        to.extend_from_slice(key.unwrap_or_default());
+        put_varlong(to, part_length(value)?);
+        to.extend_from_slice(value.unwrap_or_default());
         put_varint(to, length(headers.len())?);
         for header in headers {
             put_part(to, Some(header.key))?;
@@ -275,6 +282,10 @@ fn part_size(part: Option<&[u8]>) -> Result<usize, BuildError> {
         None => Ok(varint_size(-1)),
         Some(part) => Ok(varint_size(length(part.len())?) + part.len()),
     }
+}
+
+fn part_length(part: Option<&[u8]>) -> Result<i64, BuildError> {
+    part.map_or(Ok(-1), |part| length(part.len()).map(i64::from))
 }
 
 fn put_part(to: &mut Vec<u8>, part: Option<&[u8]>) -> Result<(), BuildError> {

@@ -195,14 +195,7 @@ fn check_records(
     rules: &BatchRules,
     now: Timestamp,
 ) -> Result<Timestamp, BatchError> {
-    let mut check = RecordCheck {
-        header,
-        rules,
-        now,
-        max_timestamp: Timestamp::NONE,
-        count: 0,
-        errors: Vec::new(),
-    };
+    let mut check = RecordCheck::new(header, rules, now);
     let walked = if codec == Codec::None {
         walk(body, header.record_count, |index, step| {
             check.see(index, step);
@@ -232,17 +225,49 @@ struct RecordCheck<'a> {
     header: &'a Header,
     rules: &'a BatchRules,
     now: Timestamp,
+    stamped_by_broker: bool,
+    /// What lies in this range is allowed at once; `refuse` looks closer at the rest.
+    earliest: Timestamp,
+    latest: Timestamp,
     max_timestamp: Timestamp,
     count: usize,
     errors: Vec<RecordError>,
 }
 
-impl RecordCheck<'_> {
+impl<'a> RecordCheck<'a> {
+    fn new(header: &'a Header, rules: &'a BatchRules, now: Timestamp) -> Self {
+        let stamped_by_broker = header.attributes.timestamp_type() == TimestampType::LogAppendTime;
+        let times = &rules.timestamps;
+        let (earliest, latest) = match times.kind {
+            TimestampType::CreateTime => (
+                now.0.saturating_sub(times.before_ms_max),
+                now.0.saturating_add(times.after_ms_max),
+            ),
+            TimestampType::LogAppendTime if stamped_by_broker => (i64::MAX, i64::MIN),
+            TimestampType::LogAppendTime => (i64::MIN, i64::MAX),
+        };
+        // With none (-1) in range, a batch that claims the broker's stamp would slip through.
+        let latest = if stamped_by_broker && header.max_timestamp == Timestamp::NONE {
+            i64::MIN
+        } else {
+            latest
+        };
+        Self {
+            header,
+            rules,
+            now,
+            stamped_by_broker,
+            earliest: Timestamp(earliest),
+            latest: Timestamp(latest),
+            max_timestamp: Timestamp::NONE,
+            count: 0,
+            errors: Vec::new(),
+        }
+    }
+
     #[inline]
     fn see(&mut self, index: i32, step: Step) {
-        let stamped_by_broker =
-            self.header.attributes.timestamp_type() == TimestampType::LogAppendTime;
-        let timestamp = if stamped_by_broker {
+        let timestamp = if self.stamped_by_broker {
             self.header.max_timestamp
         } else {
             Timestamp(
@@ -253,22 +278,15 @@ impl RecordCheck<'_> {
             )
         };
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        let times = &self.rules.timestamps;
-        let create_time = times.kind == TimestampType::CreateTime && timestamp != Timestamp::NONE;
-        let fits = step.offset_delta == index
-            && (step.has_key || !self.rules.compacted)
-            && if create_time {
-                times.allow(timestamp, self.now)
-            } else {
-                !stamped_by_broker
-            };
+        let in_time = timestamp >= self.earliest && timestamp <= self.latest;
+        let fits = step.offset_delta == index && (step.has_key || !self.rules.compacted) && in_time;
         if !fits {
-            self.refuse(index, step, timestamp, create_time);
+            self.refuse(index, step, timestamp);
         }
     }
 
     #[cold]
-    fn refuse(&mut self, index: i32, step: Step, timestamp: Timestamp, create_time: bool) {
+    fn refuse(&mut self, index: i32, step: Step, timestamp: Timestamp) {
         let error = if step.offset_delta != index {
             RecordError::OffsetDelta {
                 index,
@@ -276,7 +294,11 @@ impl RecordCheck<'_> {
             }
         } else if !step.has_key && self.rules.compacted {
             RecordError::NoKey { index }
-        } else if create_time {
+        } else if timestamp == Timestamp::NONE && !self.stamped_by_broker {
+            return;
+        } else if self.rules.timestamps.kind == TimestampType::CreateTime
+            && timestamp != Timestamp::NONE
+        {
             self.rules.timestamps.error(index, timestamp, self.now)
         } else {
             RecordError::LogAppendTime { index }

@@ -298,7 +298,7 @@ fn zstd_needs_version_7_and_codecs_must_be_known() {
     );
     check(zstd).unwrap();
     let unknown = with_header(&batch_of(1, options()), |header| {
-        header.attributes = Attributes(5)
+        header.attributes = Attributes(5);
     });
     let error = refused(unknown);
     assert_eq!(
@@ -491,7 +491,7 @@ fn default_timestamp_rules_print_kafkas_range() {
 fn a_wrong_max_timestamp_is_set_right() {
     let good = batch_of(5, options());
     let wrong = with_header(&good, |header| {
-        header.max_timestamp = Timestamp(NOW.0 + 999)
+        header.max_timestamp = Timestamp(NOW.0 + 999);
     });
     assert_eq!(check(wrong).unwrap().to_bytes(), good);
 }
