@@ -8,6 +8,7 @@
 //! **Not here**: deciding which records to write (`controller`), files (the caller reads and writes
 //! them), the layout of batches (`corelog_storage::batch`).
 
+pub mod answers;
 pub mod bootstrap;
 pub mod delta;
 pub mod features;
@@ -17,7 +18,9 @@ pub mod record;
 pub mod replay;
 pub mod sharded;
 pub mod snapshot;
+pub mod topic_name;
 
+pub use answers::{ClusterView, MetadataAnswer};
 pub use bootstrap::{NodeRegistration, Restart};
 pub use delta::Delta;
 pub use image::{
