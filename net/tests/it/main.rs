@@ -1,0 +1,8 @@
+//! Integration tests of the net crate: one binary, a module per topic.
+
+mod allocations;
+mod golden;
+mod hostile;
+mod random;
+mod schema;
+mod views;
