@@ -186,12 +186,28 @@ fn unescaped(characters: &mut std::str::Chars<'_>) -> Option<char> {
         'r' => '\r',
         'f' => '\u{c}',
         'u' => {
-            let digits = characters.as_str().get(..4)?;
-            *characters = characters.as_str().get(4..)?.chars();
-            char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+            let unit = utf16_unit(characters)?;
+            // A character beyond the first 65,536 is a pair of escapes.
+            let pair = match characters.as_str().strip_prefix("\\u") {
+                Some(rest) if (0xd800..0xdc00).contains(&unit) => {
+                    *characters = rest.chars();
+                    vec![unit, utf16_unit(characters)?]
+                }
+                _ => vec![unit],
+            };
+            String::from_utf16(&pair).ok()?.chars().next()?
         }
         other => other,
     })
+}
+
+fn utf16_unit(characters: &mut std::str::Chars<'_>) -> Option<u16> {
+    let text = characters.as_str();
+    let digits = text
+        .get(..4)
+        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    *characters = text.get(4..)?.chars();
+    u16::from_str_radix(digits, 16).ok()
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -229,3 +229,20 @@ fn quorum_states_of_both_versions_are_printed_as_kafka_does() {
         );
     }
 }
+
+#[test]
+fn characters_of_two_escapes_are_one() {
+    let meta =
+        MetaProperties::parse("version=1\nnode.id=1\ncluster.id=x\u{b269d}\n".as_bytes()).unwrap();
+    assert!(meta.print().ends_with("cluster.id=x\\uDA89\\uDE9D\n"));
+    assert_eq!(
+        MetaProperties::parse(meta.print().as_bytes()).unwrap(),
+        meta
+    );
+    for wrong in ["\\uDA89", "\\uDE9D", "\\uDA89\\u0041", "\\u+123"] {
+        assert!(
+            MetaProperties::parse(format!("version={wrong}\n").as_bytes()).is_err(),
+            "{wrong}"
+        );
+    }
+}

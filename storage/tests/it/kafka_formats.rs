@@ -46,18 +46,16 @@ fn batches(path: &Path) -> Vec<(usize, Batch)> {
     let mut batches = Vec::new();
     loop {
         let position = whole - rest.len();
-        match UncheckedBatch::take(&mut rest).unwrap() {
-            Some(batch) => batches.push((position, batch.check().unwrap())),
-            None => {
-                assert!(
-                    rest.is_empty(),
-                    "{} bytes left in {}",
-                    rest.len(),
-                    path.display()
-                );
-                return batches;
-            }
-        }
+        let Some(batch) = UncheckedBatch::take(&mut rest).unwrap() else {
+            assert!(
+                rest.is_empty(),
+                "{} bytes left in {}",
+                rest.len(),
+                path.display()
+            );
+            return batches;
+        };
+        batches.push((position, batch.check().unwrap()));
     }
 }
 
