@@ -22,6 +22,8 @@ mod offsets;
 mod random;
 mod settings;
 mod step;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use coordinator::Coordinator;

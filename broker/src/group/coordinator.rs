@@ -859,6 +859,23 @@ impl Coordinator {
     }
 }
 
+#[cfg(test)]
+impl Coordinator {
+    pub(super) fn assert_sound(&self) {
+        for group in self.groups.values() {
+            group.classic().assert_sound();
+        }
+    }
+
+    pub(super) fn timer_operations(&self) -> u64 {
+        self.timers.operations()
+    }
+
+    pub(super) fn timer_count(&self) -> usize {
+        self.timers.len()
+    }
+}
+
 impl Group {
     /// A group that somebody's commit made.
     fn simple(id: Arc<str>) -> Box<Self> {
