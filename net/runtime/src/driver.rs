@@ -1,0 +1,99 @@
+//! Owns: the choice between the drivers, which carry out the same plain-data operations.
+//! Lives on: its shard.
+//! Invariants: a driver wakes nobody; it reports events, and the core wakes once nothing is borrowed.
+//! Not here: the drivers (`ring`, `readiness`, `sim`).
+
+use std::io;
+use std::time::Duration;
+
+use crate::config::Backend;
+use crate::op::{OpKey, Ops, Outcome, Work};
+use crate::ring::Ring;
+use crate::runtime::Counters;
+use crate::source::{Direction, Watch};
+
+/// How long `park` may sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    No,
+    For(Duration),
+    Forever,
+}
+
+/// What a driver reports.
+pub(crate) enum Event {
+    /// An edge on a descriptor, as `poll(2)` bits; `disarmed` says which poll has ended.
+    Poll {
+        index: u32,
+        generation: u32,
+        events: u32,
+        disarmed: Option<Direction>,
+    },
+    /// An operation is done; helper threads bring the work back.
+    Op {
+        key: OpKey,
+        outcome: Outcome,
+        work: Option<Box<Work>>,
+    },
+}
+
+pub(crate) enum Driver {
+    Ring(Box<Ring>),
+}
+
+impl Driver {
+    pub(crate) fn backend(&self) -> Backend {
+        match self {
+            Self::Ring(_) => Backend::Ring,
+        }
+    }
+
+    pub(crate) fn register(&mut self, _index: u32, _watch: &Watch) -> io::Result<()> {
+        match self {
+            Self::Ring(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch) {
+        match self {
+            Self::Ring(ring) => ring.disarm(index, watch),
+        }
+    }
+
+    pub(crate) fn arm(&mut self, index: u32, watch: &Watch, direction: Direction) {
+        match self {
+            Self::Ring(ring) => ring.arm(index, watch, direction),
+        }
+    }
+
+    pub(crate) fn start(&mut self, key: OpKey, ops: &mut Ops) {
+        match self {
+            Self::Ring(ring) => ring.start(key, ops),
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, key: OpKey) {
+        match self {
+            Self::Ring(ring) => ring.cancel(key),
+        }
+    }
+
+    pub(crate) fn cancel_all(&mut self) {
+        match self {
+            Self::Ring(ring) => ring.cancel_all(),
+        }
+    }
+
+    /// Operations and polls that the kernel (or a helper) still holds.
+    pub(crate) fn in_flight(&self) -> usize {
+        match self {
+            Self::Ring(ring) => ring.in_flight(),
+        }
+    }
+
+    pub(crate) fn park(&mut self, wait: Wait, events: &mut Vec<Event>, counters: &Counters) {
+        match self {
+            Self::Ring(ring) => ring.park(wait, events, counters),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Owns: reading, writing and syncing files.
+//! Lives on: its shard; a `File` is a counted descriptor and may be cloned freely.
+//! Invariants: 1. Buffers of an operation in flight belong to the operation (`op`). 2. A read that the page
+//! cache can answer is made inline and never waits for the disk (`RWF_NOWAIT`).
+//! Not here: opening, creating, renaming (`storage::disk`).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::Io;
+use crate::block::Block;
+use crate::op::{Outcome, PARTS_MAX, Punt, Work, perform, rest};
+
+/// Whether a range is thought to be in the page cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temperature {
+    /// Try inline, without waiting; the driver gets what is missing.
+    Warm,
+    /// Straight to the driver.
+    Cold,
+}
+
+/// An open file. Cloning shares the descriptor.
+#[derive(Clone, Debug)]
+pub struct File {
+    fd: Arc<OwnedFd>,
+}
+
+/// From this size a cold read goes to a kernel worker at once instead of being tried inline by the ring.
+const PUNT_MIN: usize = 256 << 10;
+/// Step between probes of `resident`.
+const PROBE_STEP: u64 = 128 << 10;
+
+impl File {
+    /// Takes a share of an open file.
+    pub fn from_fd(fd: Arc<OwnedFd>) -> Self {
+        Self { fd }
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    /// Appends up to `len` bytes from `position` to the block (bounded by its spare part). Fewer means the end
+    /// of the file. Dropping the future gives the block up: it goes back to the pool when the kernel is done.
+    pub async fn read_at(
+        &self,
+        mut into: Block,
+        mut position: u64,
+        len: usize,
+        temperature: Temperature,
+    ) -> Io<usize, Block> {
+        let wanted = len.min(into.capacity() - into.len());
+        let mut total = 0;
+        if temperature == Temperature::Warm {
+            let n = self.read_cached(&mut into, position, wanted);
+            total += n;
+            position += n as u64;
+        }
+        while total < wanted {
+            let left = wanted - total;
+            let punt = if temperature == Temperature::Cold && left >= PUNT_MIN {
+                Punt::AtOnce
+            } else {
+                Punt::Never
+            };
+            let work = Work::Read {
+                file: self.fd.clone(),
+                position,
+                len: left,
+                block: into,
+                punt,
+            };
+            let (outcome, work) = perform(work).await;
+            let Work::Read { block, .. } = work else {
+                unreachable!("a read comes back a read")
+            };
+            into = block;
+            match count(outcome) {
+                Ok(0) => break,
+                Ok(n) => {
+                    into.advance(n);
+                    total += n;
+                    position += n as u64;
+                }
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => return (Err(error.into()), into),
+            }
+        }
+        (Ok(total), into)
+    }
+
+    /// What the page cache has, without waiting.
+    fn read_cached(&self, into: &mut Block, position: u64, wanted: usize) -> usize {
+        let mut total = 0;
+        while total < wanted {
+            let mut slices = [IoSliceMut::new(&mut into.spare()[..wanted - total])];
+            let at = position + total as u64;
+            match rustix::io::preadv2(&*self.fd, &mut slices, at, ReadWriteFlags::NOWAIT) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => {
+                    into.advance(n);
+                    total += n;
+                }
+            }
+        }
+        total
+    }
+
+    /// Writes all parts at `position`, in however many steps. The vector comes back cleared. A write whose
+    /// future is dropped may or may not happen, whole or in part.
+    pub async fn write_at(&self, parts: Vec<Bytes>, position: u64) -> Io<(), Vec<Bytes>> {
+        let (mut parts, mut position, mut first, mut skip) = (parts, position, 0, 0);
+        let mut addresses = Vec::new();
+        let result = loop {
+            while parts.get(first).is_some_and(|part| part.len() == skip) {
+                (first, skip) = (first + 1, 0);
+            }
+            if first == parts.len() {
+                break Ok(());
+            }
+            let work = Work::Write {
+                file: self.fd.clone(),
+                position,
+                parts,
+                first,
+                skip,
+                addresses,
+            };
+            let (outcome, work) = perform(work).await;
+            let Work::Write {
+                parts: back,
+                addresses: room,
+                ..
+            } = work
+            else {
+                unreachable!("a write comes back a write")
+            };
+            (parts, addresses) = (back, room);
+            match count(outcome) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    position += n as u64;
+                    (first, skip) = advance(&parts, first, skip, n);
+                }
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => break Err(error.into()),
+            }
+        };
+        parts.clear();
+        (result, parts)
+    }
+
+    /// Writes all parts into the page cache, inline.
+    pub fn write_now(&self, parts: &[Bytes], mut position: u64) -> io::Result<()> {
+        let (mut first, mut skip) = (0, 0);
+        loop {
+            while parts.get(first).is_some_and(|part| part.len() == skip) {
+                (first, skip) = (first + 1, 0);
+            }
+            if first == parts.len() {
+                return Ok(());
+            }
+            let written = pwrite(&self.fd, parts, first, skip, position);
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    position += n as u64;
+                    (first, skip) = advance(parts, first, skip, n);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// `fdatasync`. After an error the data must be taken for lost: never retry.
+    pub async fn sync_data(&self) -> io::Result<()> {
+        done(
+            perform(Work::Sync {
+                file: self.fd.clone(),
+            })
+            .await
+            .0,
+        )
+    }
+
+    /// Reserves space without making the file longer (`FALLOC_FL_KEEP_SIZE`).
+    pub async fn reserve(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        done(
+            perform(Work::Reserve {
+                file: self.fd.clone(),
+                range,
+            })
+            .await
+            .0,
+        )
+    }
+
+    /// Asks the kernel to begin writing the range out (`SYNC_FILE_RANGE_WRITE`); promises nothing.
+    pub async fn start_writeback(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        done(
+            perform(Work::Writeback {
+                file: self.fd.clone(),
+                range,
+            })
+            .await
+            .0,
+        )
+    }
+
+    /// Lets the kernel forget the clean pages of the range.
+    pub fn drop_cache(&self, range: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            // Advice only: a kernel that does not take it has lost nothing.
+            let _ = rustix::fs::fadvise(&self.fd, range.start, Some(len), Advice::DontNeed);
+        }
+    }
+
+    /// Whether the range seems to be in the page cache: its first and last byte and one in 128 KiB between are
+    /// asked for without waiting. `false` also where the file system cannot say.
+    pub fn resident(&self, range: Range<u64>) -> bool {
+        if range.is_empty() {
+            return true;
+        }
+        let mut position = range.start;
+        while position < range.end {
+            if !self.probe(position) {
+                return false;
+            }
+            position += PROBE_STEP;
+        }
+        self.probe(range.end - 1)
+    }
+
+    fn probe(&self, position: u64) -> bool {
+        let mut byte = [0];
+        let mut slices = [IoSliceMut::new(&mut byte)];
+        rustix::io::preadv2(&*self.fd, &mut slices, position, ReadWriteFlags::NOWAIT).is_ok()
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// One `pwritev` of what is left.
+pub(crate) fn pwrite(
+    file: &OwnedFd,
+    parts: &[Bytes],
+    first: usize,
+    skip: usize,
+    position: u64,
+) -> Result<usize, Errno> {
+    let mut slices = rest(parts, first, skip);
+    if parts.len() - first == 1 {
+        return rustix::io::pwrite(file, slices.next().unwrap_or_default(), position);
+    }
+    let slices: smallvec::SmallVec<[IoSlice<'_>; 16]> = slices.map(IoSlice::new).collect();
+    debug_assert!(slices.len() <= PARTS_MAX);
+    rustix::io::pwritev(file, &slices, position)
+}
+
+/// Where a write stands after `n` more bytes.
+fn advance(parts: &[Bytes], mut first: usize, skip: usize, n: usize) -> (usize, usize) {
+    let mut skip = skip + n;
+    while let Some(part) = parts.get(first) {
+        if skip < part.len() {
+            break;
+        }
+        skip -= part.len();
+        first += 1;
+    }
+    (first, skip)
+}
+
+fn count(outcome: Outcome) -> Result<usize, Errno> {
+    usize::try_from(outcome).map_err(|_| Errno::from_raw_os_error(outcome.wrapping_neg()))
+}
+
+fn done(outcome: Outcome) -> io::Result<()> {
+    count(outcome).map(drop).map_err(io::Error::from)
+}

@@ -1,0 +1,145 @@
+//! Owns: starting, running and ending a runtime; its counters.
+//! Lives on: the thread that made it.
+//! Invariants: `run` returns only when no task is left and no operation is in flight; so does dropping a
+//! runtime that never ran, and unwinding out of one.
+//! Not here: the loop itself (`core`).
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+
+use crate::config::{Backend, BackendChoice, Config, StartError};
+use crate::core::{Core, in_runtime};
+use crate::driver::Driver;
+use crate::ring::Ring;
+use crate::slot::Slot;
+use crate::task::spawn;
+
+/// The runtime of one shard. Belongs to the thread that made it.
+pub struct Runtime {
+    core: Rc<Core>,
+}
+
+impl Runtime {
+    /// Makes a runtime on this thread and, when asked, pins the thread.
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        if in_runtime() {
+            return Err(StartError::Nested);
+        }
+        if let Some(cpu) = config.cpu {
+            crate::limits::pin(cpu).map_err(|source| StartError::Pin {
+                shard: config.shard,
+                cpu,
+                source,
+            })?;
+        }
+        let slot = Slot::claim()?;
+        let driver = choose(config, slot).inspect_err(|_| slot.release())?;
+        Ok(Self {
+            core: Core::new(config.shard, config.cpu, config.seed, slot, driver),
+        })
+    }
+
+    /// The driver it runs on.
+    pub fn backend(&self) -> Backend {
+        self.core.backend
+    }
+
+    /// Runs until `root` is done. Then cancels every task that is left (its future is dropped), cancels every
+    /// operation and waits for the kernel to let go of every buffer; joins the companion thread.
+    ///
+    /// # Panics
+    /// When `root` panicked.
+    pub fn run<T: 'static>(self, root: impl Future<Output = T> + 'static) -> T {
+        let entered = self.core.enter();
+        let mut root = spawn("root", root);
+        while !root.is_finished() {
+            self.core.turn();
+        }
+        let result = root.take_result().expect("a finished task has its result");
+        drop(root);
+        drop(entered);
+        drop(self);
+        match result {
+            Ok(value) => value,
+            Err(panicked) => panic!("{panicked}"),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let entered = self.core.enter();
+        self.core.shut_down();
+        drop(entered);
+        self.core.slot.release();
+    }
+}
+
+fn choose(config: &Config, slot: &'static Slot) -> Result<Driver, StartError> {
+    match config.backend {
+        BackendChoice::Ring | BackendChoice::Auto => Ok(Driver::Ring(Box::new(Ring::new(
+            config.ring_entries,
+            slot,
+        )?))),
+        BackendChoice::Readiness => Ok(Driver::Ring(Box::new(Ring::new(
+            config.ring_entries,
+            slot,
+        )?))),
+    }
+}
+
+/// What a runtime has done and holds, for metrics and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Polls of tasks.
+    pub polls: u64,
+    /// System calls into the driver (`io_uring_enter` or `epoll_wait`).
+    pub enters: u64,
+    /// Times the loop allowed itself to sleep.
+    pub sleeps: u64,
+    /// Timers fired.
+    pub timers: u64,
+    /// Tasks alive.
+    pub tasks: usize,
+    /// Timers set.
+    pub timers_set: usize,
+    /// File operations in flight.
+    pub operations: usize,
+    /// Blocks of this shard's pool in hands anywhere.
+    pub blocks: usize,
+}
+
+/// Counters of the current runtime.
+///
+/// # Panics
+/// Outside of a runtime.
+pub fn stats() -> Stats {
+    let core = crate::core::current();
+    let counters = &core.counters;
+    let tasks = core.tasks.borrow().alive();
+    let timers_set = core.timers.borrow().len();
+    let operations = core.ops.borrow().len();
+    Stats {
+        turns: counters.turns.get(),
+        polls: counters.polls.get(),
+        enters: counters.enters.get(),
+        sleeps: counters.sleeps.get(),
+        timers: counters.timers.get(),
+        tasks,
+        timers_set,
+        operations,
+        blocks: core.pool.alive(),
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: Cell<u64>,
+    pub(crate) polls: Cell<u64>,
+    pub(crate) enters: Cell<u64>,
+    pub(crate) sleeps: Cell<u64>,
+    pub(crate) timers: Cell<u64>,
+}
