@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// A point of the monotonic clock (`CLOCK_MONOTONIC`, or the virtual clock of a simulation), in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 
 impl Instant {
@@ -25,6 +25,16 @@ impl Instant {
     /// Nanoseconds of the clock.
     pub const fn as_nanos(self) -> u64 {
         self.0
+    }
+
+    /// From milliseconds of the clock.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// Whole milliseconds of the clock.
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000_000
     }
 
     /// Reads the clock now instead of taking the reading of this loop turn.

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -319,9 +319,9 @@ impl Core {
         self.driver.borrow_mut().cancel(key);
     }
 
-    pub(crate) fn watch(&self, fd: OwnedFd) -> std::io::Result<(u32, Rc<Watch>)> {
-        let (index, watch) = self.watches.borrow_mut().insert(fd);
-        let registered = self.driver.borrow_mut().register(index, &watch);
+    pub(crate) fn watch(&self, fd: BorrowedFd<'_>) -> std::io::Result<(u32, Rc<Watch>)> {
+        let (index, watch) = self.watches.borrow_mut().insert();
+        let registered = self.driver.borrow_mut().register(index, &watch, fd);
         if let Err(error) = registered {
             let watch = self.watches.borrow_mut().remove(index);
             drop(watch);
@@ -330,14 +330,14 @@ impl Core {
         Ok((index, watch))
     }
 
-    pub(crate) fn unwatch(&self, index: u32, watch: &Watch) {
-        self.driver.borrow_mut().unregister(index, watch);
+    pub(crate) fn unwatch(&self, index: u32, watch: &Watch, fd: BorrowedFd<'_>) {
+        self.driver.borrow_mut().unregister(index, watch, fd);
         let watch = self.watches.borrow_mut().remove(index);
         drop(watch);
     }
 
-    pub(crate) fn arm(&self, index: u32, watch: &Watch, direction: Direction) {
-        self.driver.borrow_mut().arm(index, watch, direction);
+    pub(crate) fn arm(&self, index: u32, watch: &Watch, fd: BorrowedFd<'_>, direction: Direction) {
+        self.driver.borrow_mut().arm(index, watch, fd, direction);
     }
 
     /// Cancels every task and operation and reaps until nothing is in flight.

@@ -4,6 +4,7 @@
 //! Not here: the drivers (`ring`, `readiness`, `sim`).
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::config::Backend;
@@ -48,21 +49,32 @@ impl Driver {
         }
     }
 
-    pub(crate) fn register(&mut self, _index: u32, _watch: &Watch) -> io::Result<()> {
+    pub(crate) fn register(
+        &mut self,
+        _index: u32,
+        _watch: &Watch,
+        _fd: BorrowedFd<'_>,
+    ) -> io::Result<()> {
         match self {
             Self::Ring(_) => Ok(()),
         }
     }
 
-    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch) {
+    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch, _fd: BorrowedFd<'_>) {
         match self {
             Self::Ring(ring) => ring.disarm(index, watch),
         }
     }
 
-    pub(crate) fn arm(&mut self, index: u32, watch: &Watch, direction: Direction) {
+    pub(crate) fn arm(
+        &mut self,
+        index: u32,
+        watch: &Watch,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) {
         match self {
-            Self::Ring(ring) => ring.arm(index, watch, direction),
+            Self::Ring(ring) => ring.arm(index, watch, fd, direction),
         }
     }
 

@@ -15,7 +15,7 @@
 )]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
@@ -106,8 +106,14 @@ impl Ring {
     }
 
     /// Reads are watched by one multishot poll for the life of the socket, writes by one poll per wait.
-    pub(crate) fn arm(&mut self, index: u32, watch: &Watch, direction: Direction) {
-        let fd = Fd(watch.fd.as_raw_fd());
+    pub(crate) fn arm(
+        &mut self,
+        index: u32,
+        watch: &Watch,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) {
+        let fd = Fd(fd.as_raw_fd());
         let (tag, events, multi, armed) = match direction {
             Direction::Read => (TAG_READ, POLL_IN | POLL_RDHUP, true, &watch.read_armed),
             Direction::Write => (TAG_WRITE, POLL_OUT, false, &watch.write_armed),

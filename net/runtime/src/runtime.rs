@@ -52,8 +52,8 @@ impl Runtime {
     /// When `root` panicked.
     pub fn run<T: 'static>(self, root: impl Future<Output = T> + 'static) -> T {
         let entered = self.core.enter();
-        let mut root = spawn("root", root);
-        while !root.is_finished() {
+        let root = spawn("root", root);
+        while !root.is_done() {
             self.core.turn();
         }
         let result = root.take_result().expect("a finished task has its result");

@@ -19,34 +19,28 @@ use crate::source::{Direction, Source};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Signal {
     /// SIGHUP, 1.
-    Hangup,
+    Hup,
     /// SIGINT, 2.
-    Interrupt,
+    Int,
     /// SIGUSR1, 10.
-    User1,
+    Usr1,
     /// SIGUSR2, 12.
-    User2,
+    Usr2,
     /// SIGTERM, 15.
-    Terminate,
+    Term,
 }
 
 impl Signal {
-    const ALL: [Self; 5] = [
-        Self::Hangup,
-        Self::Interrupt,
-        Self::User1,
-        Self::User2,
-        Self::Terminate,
-    ];
+    const ALL: [Self; 5] = [Self::Hup, Self::Int, Self::Usr1, Self::Usr2, Self::Term];
 
     /// The number of the signal on Linux.
     pub const fn number(self) -> u8 {
         match self {
-            Self::Hangup => 1,
-            Self::Interrupt => 2,
-            Self::User1 => 10,
-            Self::User2 => 12,
-            Self::Terminate => 15,
+            Self::Hup => 1,
+            Self::Int => 2,
+            Self::Usr1 => 10,
+            Self::Usr2 => 12,
+            Self::Term => 15,
         }
     }
 }
@@ -83,11 +77,14 @@ impl Signals {
     }
 
     /// The next signal. Dropping the future loses none.
-    pub async fn next(&mut self) -> io::Result<Signal> {
+    ///
+    /// # Panics
+    /// When the driver cannot watch the descriptor: out of memory, in practice.
+    pub async fn next(&mut self) -> Signal {
         if let Some(fd) = self.fd.take() {
-            self.source = Some(Source::new(fd)?);
+            self.source = Some(Source::new(fd).expect("a signalfd can be watched"));
         }
-        let source = self.source.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let source = self.source.as_ref().expect("made by the first call");
         loop {
             source.ready(Direction::Read).await;
             // struct signalfd_siginfo: 128 bytes, the number first.
@@ -95,12 +92,12 @@ impl Signals {
             match rustix::io::read(source, &mut info[..]) {
                 Ok(_) => {
                     if let Some(signal) = Signal::ALL.into_iter().find(|s| s.number() == info[0]) {
-                        return Ok(signal);
+                        return signal;
                     }
                 }
-                Err(Errno::AGAIN) => source.clear_blocked(Direction::Read),
+                // Only «would block» and «interrupted» can come from a signalfd.
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(_) => source.clear_blocked(Direction::Read),
             }
         }
     }

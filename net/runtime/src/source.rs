@@ -28,7 +28,6 @@ pub(crate) enum Direction {
 
 /// What the driver keeps of a descriptor.
 pub(crate) struct Watch {
-    pub(crate) fd: OwnedFd,
     pub(crate) generation: u32,
     readable: Cell<bool>,
     writable: Cell<bool>,
@@ -41,9 +40,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(fd: OwnedFd, generation: u32) -> Self {
+    pub(crate) fn new(generation: u32) -> Self {
         Self {
-            fd,
             generation,
             readable: Cell::new(true),
             writable: Cell::new(true),
@@ -80,18 +78,21 @@ pub(crate) struct Source {
     core: Rc<Core>,
     index: u32,
     watch: Rc<Watch>,
+    /// `None` only while this is taken apart.
+    fd: Option<OwnedFd>,
 }
 
 impl Source {
     /// Registers a descriptor that is already nonblocking.
     pub(crate) fn new(fd: OwnedFd) -> std::io::Result<Self> {
         let core = current();
-        let (index, watch) = core.watch(fd)?;
-        Ok(Self { core, index, watch })
-    }
-
-    pub(crate) fn core(&self) -> &Rc<Core> {
-        &self.core
+        let (index, watch) = core.watch(fd.as_fd())?;
+        Ok(Self {
+            core,
+            index,
+            watch,
+            fd: Some(fd),
+        })
     }
 
     /// Waits until a call in this direction is worth trying.
@@ -109,7 +110,8 @@ impl Source {
             None => *waiter = Some(cx.waker().clone()),
         }
         drop(waiter);
-        self.core.arm(self.index, &self.watch, direction);
+        self.core
+            .arm(self.index, &self.watch, self.as_fd(), direction);
         Poll::Pending
     }
 
@@ -134,22 +136,27 @@ impl Source {
     }
 
     /// Takes the descriptor out of this shard's driver.
-    pub(crate) fn into_fd(self) -> std::io::Result<OwnedFd> {
-        // The driver may still hold the watch until its poll is cancelled; a duplicate names the same socket.
-        let fd = rustix::io::fcntl_dupfd_cloexec(&self.watch.fd, 0)?;
-        Ok(fd)
+    pub(crate) fn into_fd(mut self) -> OwnedFd {
+        self.core.unwatch(self.index, &self.watch, self.as_fd());
+        self.fd.take().expect("a source has its descriptor")
     }
 }
 
 impl AsFd for Source {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watch.fd.as_fd()
+        self.fd
+            .as_ref()
+            .expect("a source has its descriptor")
+            .as_fd()
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        self.core.unwatch(self.index, &self.watch);
+        // ORDER: the driver lets go of the descriptor before it is closed.
+        if let Some(fd) = self.fd.take() {
+            self.core.unwatch(self.index, &self.watch, fd.as_fd());
+        }
     }
 }
 
@@ -167,9 +174,9 @@ impl Watches {
         }
     }
 
-    pub(crate) fn insert(&mut self, fd: OwnedFd) -> (u32, Rc<Watch>) {
+    pub(crate) fn insert(&mut self) -> (u32, Rc<Watch>) {
         self.generation = self.generation.wrapping_add(1) & crate::op::GENERATION_MASK;
-        let watch = Rc::new(Watch::new(fd, self.generation));
+        let watch = Rc::new(Watch::new(self.generation));
         let index =
             u32::try_from(self.slots.insert(watch.clone())).expect("fewer than 2^32 sockets");
         (index, watch)

@@ -78,8 +78,14 @@ impl Waiters {
     }
 }
 
+impl std::fmt::Debug for Waiters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} waiting", self.line.borrow().len())
+    }
+}
+
 /// Wakes tasks that wait for «something happened».
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Notify {
     waiters: Waiters,
     permit: Cell<bool>,
@@ -245,11 +251,11 @@ pub struct Semaphore {
 
 impl Semaphore {
     /// With this many permits.
-    pub fn new(permits: usize) -> Rc<Self> {
-        Rc::new(Self {
+    pub fn new(permits: usize) -> Self {
+        Self {
             free: Cell::new(permits),
             waiters: Waiters::default(),
-        })
+        }
     }
 
     /// Permits free now.
@@ -258,18 +264,16 @@ impl Semaphore {
     }
 
     /// A permit if one is free.
-    pub fn try_acquire(self: &Rc<Self>) -> Option<Permit> {
+    pub fn try_acquire(&self) -> Option<Permit<'_>> {
         let free = self.free.get();
         (free > 0 && self.waiters.is_empty()).then(|| {
             self.free.set(free - 1);
-            Permit {
-                semaphore: self.clone(),
-            }
+            Permit { semaphore: self }
         })
     }
 
     /// Waits for a permit, first come first served.
-    pub async fn acquire(self: &Rc<Self>) -> Permit {
+    pub async fn acquire(&self) -> Permit<'_> {
         let mut turn = Turn {
             semaphore: self,
             key: None,
@@ -277,28 +281,24 @@ impl Semaphore {
         std::future::poll_fn(|cx| turn.poll(cx)).await
     }
 
-    /// Adds permits.
-    pub fn add(&self, permits: usize) {
+    /// Gives permits back (forgotten ones, or new ones).
+    pub fn release(&self, permits: usize) {
         for _ in 0..permits {
-            self.release();
-        }
-    }
-
-    fn release(&self) {
-        // A permit goes to the first in line by name; it is counted free only when nobody waits.
-        if !self.waiters.serve() {
-            self.free.set(self.free.get() + 1);
+            // A permit goes to the first in line by name; it counts as free only when nobody waits.
+            if !self.waiters.serve() {
+                self.free.set(self.free.get() + 1);
+            }
         }
     }
 }
 
 struct Turn<'a> {
-    semaphore: &'a Rc<Semaphore>,
+    semaphore: &'a Semaphore,
     key: Option<u64>,
 }
 
-impl Turn<'_> {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Permit> {
+impl<'a> Turn<'a> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Permit<'a>> {
         match self.key {
             None => {
                 if let Some(permit) = self.semaphore.try_acquire() {
@@ -311,7 +311,7 @@ impl Turn<'_> {
             Some(_) => {
                 self.key = None;
                 Poll::Ready(Permit {
-                    semaphore: self.semaphore.clone(),
+                    semaphore: self.semaphore,
                 })
             }
         }
@@ -323,20 +323,27 @@ impl Drop for Turn<'_> {
         if let Some(key) = self.key
             && !self.semaphore.waiters.leave(key)
         {
-            self.semaphore.release();
+            self.semaphore.release(1);
         }
     }
 }
 
 /// Held while doing what a semaphore counts.
 #[must_use = "a permit that is dropped is free again"]
-pub struct Permit {
-    semaphore: Rc<Semaphore>,
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
 }
 
-impl Drop for Permit {
+impl Permit<'_> {
+    /// Keeps the permit taken; `Semaphore::release` gives it back.
+    pub fn forget(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.semaphore.release();
+        self.semaphore.release(1);
     }
 }
 

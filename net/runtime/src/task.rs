@@ -107,7 +107,7 @@ impl<T: 'static> Task<T> {
     }
 
     /// Whether it is done or has panicked.
-    pub fn is_finished(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.join.result.borrow().is_some()
     }
 

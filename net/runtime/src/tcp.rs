@@ -141,7 +141,7 @@ impl Tcp {
     }
 
     /// Takes the socket out of this shard, to be given to another.
-    pub fn into_fd(self) -> io::Result<OwnedFd> {
+    pub fn into_fd(self) -> OwnedFd {
         self.source.into_fd()
     }
 
@@ -311,12 +311,12 @@ impl Tcp {
         Ok(sockopt::set_tcp_nodelay(&self.source, on)?)
     }
 
-    /// `SO_SNDBUF` and `SO_RCVBUF`, bytes; `None` leaves the kernel's own tuning on.
-    pub fn set_buffer_sizes(&self, send: Option<usize>, recv: Option<usize>) -> io::Result<()> {
+    /// `SO_RCVBUF` and `SO_SNDBUF`, bytes; `None` leaves the kernel's own tuning on.
+    pub fn set_buffer_sizes(&self, receive: Option<usize>, send: Option<usize>) -> io::Result<()> {
         if let Some(size) = send {
             sockopt::set_socket_send_buffer_size(&self.source, size)?;
         }
-        if let Some(size) = recv {
+        if let Some(size) = receive {
             sockopt::set_socket_recv_buffer_size(&self.source, size)?;
         }
         Ok(())

@@ -26,7 +26,7 @@ pub(crate) async fn pair() -> (Tcp, Tcp) {
 fn bytes_arrive_whole_and_in_order_whatever_the_partial_writes() {
     run(async {
         let (client, server) = pair().await;
-        client.set_buffer_sizes(Some(8 << 10), None).unwrap();
+        client.set_buffer_sizes(None, Some(8 << 10)).unwrap();
         let sender = spawn("sender", async move {
             let mut parts = Vec::new();
             let mut counter = 0_u32;
