@@ -127,7 +127,7 @@ pub enum ClientError {
     /// Broker and client have no version of this API in common.
     #[error("the broker serves no version of {0:?} that this client speaks")]
     NoVersion(ApiKey),
-    /// ApiVersions was answered with an error.
+    /// `ApiVersions` was answered with an error.
     #[error("ApiVersions was answered with {0:?}")]
     ApiVersions(ErrorCode),
     /// [`Client::close`] was called.
@@ -335,7 +335,7 @@ impl Client {
         .await
     }
 
-    /// The versions that the broker serves: asks with ApiVersions, in an older version if the broker
+    /// The versions that the broker serves: asks with `ApiVersions`, in an older version if the broker
     /// does not know the newest.
     ///
     /// # Errors

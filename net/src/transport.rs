@@ -17,7 +17,7 @@ pub(crate) struct Transport(Tcp);
 
 impl Transport {
     /// A plain-text connection, set up as `socket.*.buffer.bytes` say; small responses are not
-    /// held back to be joined (TCP_NODELAY): responses that are ready together are joined here.
+    /// held back to be joined (`TCP_NODELAY`): responses that are ready together are joined here.
     pub(crate) fn plain(
         tcp: Tcp,
         send_buffer: Option<usize>,

@@ -50,7 +50,7 @@ struct Reader<'a, S: Service> {
 /// What the first bytes of a frame entitle it to.
 enum Verdict {
     Serve(ApiKey),
-    /// ApiVersions in a version that is not served.
+    /// `ApiVersions` in a version that is not served.
     TellVersions(RangeInclusive<i16>),
 }
 

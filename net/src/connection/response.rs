@@ -3,7 +3,7 @@
 //! **Owns** how a response frame is put together: size prefix, header, body parts.
 //! **Lives on** the shard of its connection; building one is pure.
 //! **Invariants** 1. Every response carries its request's correlation id and the header version its
-//! API and version demand (ApiVersions: always 0).
+//! API and version demand (`ApiVersions`: always 0).
 //! **Not here**: the layout of bodies (`wire`), sending (`writer`).
 
 use std::ops::{Deref, DerefMut, Range};
@@ -60,7 +60,7 @@ impl Response {
         self.parts.iter().map(in_memory).sum()
     }
 
-    /// What a request of ApiVersions in a version that is not served is answered with: version 0,
+    /// What a request of `ApiVersions` in a version that is not served is answered with: version 0,
     /// the error, and the range of this one API (KIP-511).
     pub(super) fn api_versions_unsupported(
         correlation_id: i32,
