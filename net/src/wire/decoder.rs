@@ -312,19 +312,25 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Keeps a field that the schema does not know.
+    /// Keeps a field that the schema does not know, in ascending order of tags whatever the order in
+    /// the message, and of fields with the same tag the last: then it can be written again.
     pub fn tag_unknown(
         &mut self,
         tag: &Tag<'a>,
         fields: &mut Vec<RawTaggedField>,
     ) -> Result<(), DecodeError> {
-        // Twice: the vector grows by doubling.
-        self.budget.charge(2 * size_of::<RawTaggedField>())?;
-        fields.push(RawTaggedField {
+        // A vector starts with four elements and grows by doubling.
+        let growth = if fields.is_empty() { 4 } else { 2 };
+        self.budget.charge(growth * size_of::<RawTaggedField>())?;
+        let field = RawTaggedField {
             tag: tag.tag,
             data: self.frame.slice_ref(self.cursor.rest()),
-        });
-        self.cursor = Cursor::new(&[]);
+        };
+        self.cursor.skip_rest();
+        match fields.last() {
+            Some(last) if last.tag >= tag.tag => insert_sorted(fields, field),
+            _ => fields.push(field),
+        }
         Ok(())
     }
 
@@ -338,5 +344,13 @@ impl<'a> Decoder<'a> {
             self.tag_end(tag)?;
         }
         Ok(fields)
+    }
+}
+
+#[cold]
+fn insert_sorted(fields: &mut Vec<RawTaggedField>, field: RawTaggedField) {
+    match fields.binary_search_by_key(&field.tag, |known| known.tag) {
+        Ok(place) => fields[place] = field,
+        Err(place) => fields.insert(place, field),
     }
 }

@@ -15,7 +15,7 @@ pub struct Uuid(pub [u8; 16]);
 impl Uuid {
     /// All zeros: no id.
     pub const ZERO: Self = Self([0; 16]);
-    /// The topic id of `__cluster_metadata`; also Kafka's "lost" directory's sibling, reserved.
+    /// The topic id of `__cluster_metadata`.
     pub const ONE: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
     /// Whether this is [`Uuid::ZERO`].

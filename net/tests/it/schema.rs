@@ -4,8 +4,6 @@
 //! **Owns** the oracle that the generated code is compared with.
 //! **Invariants** 1. Messages it makes are canonical: tagged fields ascend and differ from their
 //! defaults. 2. The golden tests prove it against frames and JSON that Kafka wrote.
-#![expect(clippy::disallowed_methods, reason = "a test reads its fixtures")]
-
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
@@ -236,17 +234,18 @@ impl At<'_> {
             1 => u64::MAX,
             _ => bits,
         };
-        let [.., c, d] = number.to_be_bytes();
-        let [.., w, x, y, z] = number.to_be_bytes();
+        let [.., high, low] = number.to_be_bytes();
+        let [.., first, second, third, fourth] = number.to_be_bytes();
+        let word = [first, second, third, fourth];
         match kind {
             "bool" => json!(number & 1 == 1),
-            "int8" => json!(i8::from_be_bytes([d])),
-            "int16" => json!(i16::from_be_bytes([c, d])),
-            "uint16" => json!(u16::from_be_bytes([c, d])),
-            "int32" => json!(i32::from_be_bytes([w, x, y, z])),
-            "uint32" => json!(u32::from_be_bytes([w, x, y, z])),
+            "int8" => json!(i8::from_be_bytes([low])),
+            "int16" => json!(i16::from_be_bytes([high, low])),
+            "uint16" => json!(u16::from_be_bytes([high, low])),
+            "int32" => json!(i32::from_be_bytes(word)),
+            "uint32" => json!(u32::from_be_bytes(word)),
             "int64" => json!(i64::from_be_bytes(number.to_be_bytes())),
-            "float64" => json!(f64::from(u32::from_be_bytes([w, x, y, z])) / 8.0),
+            "float64" => json!(f64::from(u32::from_be_bytes(word)) / 8.0),
             "string" => {
                 let letters = ['a', 'Z', '0', '-', 'é', '\u{0}', '水', '🦀'];
                 let count = if random.one_in(20) {

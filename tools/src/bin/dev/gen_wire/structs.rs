@@ -608,8 +608,8 @@ impl File<'_> {
         )
     }
 
-    /// Writes one value. `place` is an expression of the value or of a reference to it.
-    fn write_value(&self, field: &Field, form: &str, nullable: bool) -> String {
+    /// Writes one field that is not null, or may be null.
+    fn write_value(field: &Field, form: &str, nullable: bool) -> String {
         let name = format!("self.{}", snake(&field.name));
         let prefix = if nullable { "nullable_" } else { "" };
         let value = match (&field.kind, nullable) {
@@ -641,11 +641,11 @@ impl File<'_> {
         }
     }
 
-    fn write_field(&self, of: &str, field: &Field, versions: Versions, flexible: &When) -> String {
+    fn write_field(of: &str, field: &Field, versions: Versions, flexible: &When) -> String {
         let form = Self::form(field, flexible);
         let inside = versions.and(field.versions);
         let never_null = || {
-            let code = self.write_value(field, form, false);
+            let code = Self::write_value(field, form, false);
             if !Self::is_option(field, versions) {
                 return code;
             }
@@ -666,10 +666,10 @@ impl File<'_> {
         };
         match when(field.nullable, inside) {
             When::Never => never_null(),
-            When::Always => self.write_value(field, form, true),
+            When::Always => Self::write_value(field, form, true),
             When::If(condition) => format!(
                 "if {condition} {{ {} }} else {{ {} }}",
-                self.write_value(field, form, true),
+                Self::write_value(field, form, true),
                 never_null()
             ),
         }
@@ -678,7 +678,7 @@ impl File<'_> {
     fn write(&self, of: &str, fields: &[&Field], versions: Versions, flexible: &When) -> String {
         let mut code = String::new();
         for field in fields.iter().filter(|field| field.tag.is_none()) {
-            let value = self.write_field(of, field, versions, flexible);
+            let value = Self::write_field(of, field, versions, flexible);
             match when(field.versions, versions) {
                 When::If(condition) if field.ignorable => {
                     writeln!(code, "if {condition} {{ {value} }}")
@@ -707,7 +707,7 @@ impl File<'_> {
                 .unwrap_or_default();
             }
         }
-        let tags = self.write_tags(of, &known, versions, flexible);
+        let tags = self.write_tags(of, &known, versions);
         match flexible {
             When::Never => {}
             When::Always => code.push_str(&tags),
@@ -718,17 +718,10 @@ impl File<'_> {
         format!("{}{code}Ok(())", form_binding(&code, flexible))
     }
 
-    fn write_tags(
-        &self,
-        of: &str,
-        known: &[&&Field],
-        versions: Versions,
-        flexible: &When,
-    ) -> String {
+    fn write_tags(&self, of: &str, known: &[&&Field], versions: Versions) -> String {
         if known.is_empty() {
             return "e.unknown_tags(&self.unknown_tagged_fields)?;\n".into();
         }
-        let _ = flexible;
         let mut known: Vec<&Field> = known.iter().map(|field| **field).collect();
         known.sort_by_key(|field| field.tag);
         let mut code = String::new();
@@ -749,7 +742,7 @@ impl File<'_> {
                 writes,
                 "if {flag} {{ e.tag(&mut tags, {}, |e| {{ {} Ok(()) }})?; }}",
                 field.tag.unwrap_or_default(),
-                self.write_field(of, field, versions, &When::Always)
+                Self::write_field(of, field, versions, &When::Always)
             )
             .unwrap_or_default();
         }
