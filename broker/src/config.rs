@@ -10,8 +10,10 @@
 //! **Not here**: where dynamic values are kept (`metadata::Image`), who may change them
 //! (`controller`).
 
+pub mod alter;
 pub mod broker;
 pub mod broker_settings;
+pub mod describe;
 pub mod layers;
 pub mod listener;
 pub mod properties;
@@ -20,6 +22,7 @@ pub mod topic;
 pub mod topic_settings;
 
 pub use broker::{BrokerConfig, LoadError, Loaded, Note};
+pub use describe::ConfigView;
 pub use layers::{ConfigMap, Layers, Source};
 pub use listener::{Endpoint, Listener, SecurityProtocol};
 pub use properties::{FileText, StaticSettings};
