@@ -93,6 +93,12 @@ impl Bucketed for Arc<str> {
     }
 }
 
+impl Bucketed for str {
+    fn bucket(&self) -> u8 {
+        spread(self.as_bytes())
+    }
+}
+
 impl Bucketed for Uuid {
     fn bucket(&self) -> u8 {
         spread(&self.0)
@@ -336,7 +342,7 @@ impl Image {
     /// A topic by name.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
-        self.topics.get(&Arc::from(name))
+        self.topics.get(name)
     }
 
     /// A topic by id.

@@ -10,11 +10,12 @@
 //! bucket of about 400 entries (a few microseconds), readers get plain sorted maps, and the code
 //! stays this short. Bucket maps are ordered, so hostile names cannot degrade them.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
-/// Keys that know their bucket.
-pub trait Bucketed: Ord + Clone {
+/// Keys that know their bucket; a borrowed form must name the same one.
+pub trait Bucketed: Ord {
     /// A number spread evenly over `u8`.
     fn bucket(&self) -> u8;
 }
@@ -45,7 +46,7 @@ impl<K, V> Default for ShardedMap<K, V> {
     }
 }
 
-impl<K: Bucketed, V: Clone> ShardedMap<K, V> {
+impl<K: Bucketed + Clone, V: Clone> ShardedMap<K, V> {
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -60,7 +61,10 @@ impl<K: Bucketed, V: Clone> ShardedMap<K, V> {
 
     /// The value of a key.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub fn get<Q: Bucketed + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         self.buckets[usize::from(key.bucket())].get(key)
     }
 
@@ -73,7 +77,7 @@ impl<K: Bucketed, V: Clone> ShardedMap<K, V> {
 
     /// Removes a value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        self.get(key)?;
+        self.get::<K>(key)?;
         let before = self.bucket_mut(key).remove(key);
         self.len -= usize::from(before.is_some());
         before
@@ -81,7 +85,7 @@ impl<K: Bucketed, V: Clone> ShardedMap<K, V> {
 
     /// The value of a key, to be changed in place.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        self.get(key)?;
+        self.get::<K>(key)?;
         self.bucket_mut(key).get_mut(key)
     }
 
