@@ -1,0 +1,690 @@
+//! **Owns** membership in a group by the classic protocol: join, sync, heartbeat, commit, leave.
+//! **Lives on** the client's thread, one task per membership.
+//! **Invariants** (1) What is consumed is committed before partitions are given up. (2) Between giving up and getting
+//! partitions nothing is read.
+//! **Not here** the consumer protocol of KIP-848, cooperative rebalances.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use corelog_net::wire::messages::consumer_protocol_assignment::{
+    ConsumerProtocolAssignment, TopicPartition as AssignedTopic,
+};
+use corelog_net::wire::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
+use corelog_net::wire::messages::heartbeat::HeartbeatRequest;
+use corelog_net::wire::messages::join_group::{
+    JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse, JoinGroupResponseMember,
+};
+use corelog_net::wire::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
+use corelog_net::wire::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use corelog_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use corelog_net::wire::{Budget, Decoder, Encoder, ErrorCode, Message};
+use corelog_runtime::{Instant, Task, now, sleep, sleep_until, spawn};
+
+use super::{Inner, Reset, Start};
+use crate::client::error::code_of;
+use crate::client::{ApiError, Coordinates};
+
+/// How a consumer is a member of a group. Names in brackets are Kafka's.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// `group.id`.
+    pub group: String,
+    /// `group.instance.id`.
+    pub instance: Option<String>,
+    /// The topics to read.
+    pub topics: Vec<String>,
+    /// `session.timeout.ms`.
+    pub session_timeout: Duration,
+    /// `max.poll.interval.ms`: how long members may take to join again.
+    pub rebalance_timeout: Duration,
+    /// `heartbeat.interval.ms`.
+    pub heartbeat: Duration,
+    /// `auto.commit.interval.ms`; none is `enable.auto.commit=false`.
+    pub auto_commit: Option<Duration>,
+    /// `partition.assignment.strategy`.
+    pub assignor: Assignor,
+}
+
+impl GroupConfig {
+    /// Kafka's defaults.
+    pub fn new(
+        group: impl Into<String>,
+        topics: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            group: group.into(),
+            instance: None,
+            topics: topics.into_iter().map(Into::into).collect(),
+            session_timeout: Duration::from_secs(45),
+            rebalance_timeout: Duration::from_secs(300),
+            heartbeat: Duration::from_secs(3),
+            auto_commit: Some(Duration::from_secs(5)),
+            assignor: Assignor::Range,
+        }
+    }
+}
+
+/// Who gets which partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignor {
+    /// Per topic, a run of partitions for each member.
+    Range,
+    /// All partitions in order, dealt out in turn.
+    RoundRobin,
+}
+
+impl Assignor {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Range => "range",
+            Self::RoundRobin => "roundrobin",
+        }
+    }
+}
+
+/// Being in a group.
+pub(super) struct Membership {
+    shared: Rc<Shared>,
+    task: Task<()>,
+}
+
+struct Shared {
+    config: GroupConfig,
+    identity: RefCell<Option<Identity>>,
+    joins: Cell<u64>,
+    join_time: Cell<Duration>,
+    committed: RefCell<BTreeMap<(Rc<str>, i32), i64>>,
+}
+
+#[derive(Clone, Debug)]
+struct Identity {
+    member: String,
+    generation: i32,
+}
+
+/// Commits for a membership, without holding it.
+pub(super) struct Committer(Rc<Shared>);
+
+impl Committer {
+    pub(super) async fn commit(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        self.0.commit(inner).await
+    }
+}
+
+impl Membership {
+    pub(super) fn start(inner: &Rc<Inner>, config: GroupConfig) -> Self {
+        let shared = Rc::new(Shared {
+            config,
+            identity: RefCell::new(None),
+            joins: Cell::new(0),
+            join_time: Cell::new(Duration::ZERO),
+            committed: RefCell::default(),
+        });
+        let task = spawn("consumer.group", run(Rc::clone(inner), Rc::clone(&shared)));
+        Self { shared, task }
+    }
+
+    pub(super) fn joins(&self) -> (u64, Duration) {
+        (self.shared.joins.get(), self.shared.join_time.get())
+    }
+
+    pub(super) fn committer(&self) -> Committer {
+        Committer(Rc::clone(&self.shared))
+    }
+
+    pub(super) async fn leave(self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        let Self { shared, task } = self;
+        task.cancel().await;
+        let committed = if shared.config.auto_commit.is_some() {
+            shared.commit(inner).await
+        } else {
+            Ok(())
+        };
+        let identity = shared.identity.borrow_mut().take();
+        if let Some(identity) = identity
+            && shared.config.instance.is_none()
+        {
+            shared.leave(inner, identity.member).await?;
+        }
+        committed
+    }
+}
+
+/// Joins again and again until it is dropped.
+async fn run(inner: Rc<Inner>, shared: Rc<Shared>) {
+    let mut member = String::new();
+    loop {
+        let begun = now();
+        match shared.join(&inner, &mut member).await {
+            Ok(assignment) => {
+                shared.joins.set(shared.joins.get() + 1);
+                let spent = now().duration_since(begun);
+                shared.join_time.set(shared.join_time.get() + spent);
+                let stay = match shared.begin(&inner, assignment).await {
+                    Ok(()) => shared.stay(&inner).await,
+                    Err(error) => Err(error),
+                };
+                // What is read from here on belongs to somebody else.
+                if shared.config.auto_commit.is_some() {
+                    // A refused commit means that the group has gone on without us; there is nothing to keep.
+                    let _ = shared.commit(&inner).await;
+                }
+                Inner::assign(&inner, &[]);
+                if let Err(error) = stay {
+                    if is_unknown_member(&error) {
+                        member.clear();
+                    } else if is_fatal(&error) {
+                        inner.fail(error.into());
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                if is_unknown_member(&error) {
+                    member.clear();
+                } else if is_fatal(&error) {
+                    inner.fail(error.into());
+                    return;
+                } else {
+                    sleep(inner.client.config().retry_backoff).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_unknown_member(error: &ApiError) -> bool {
+    matches!(
+        error.refusal(),
+        Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration)
+    )
+}
+
+fn is_fatal(error: &ApiError) -> bool {
+    !error.is_retriable()
+        && !matches!(
+            error.refusal(),
+            Some(ErrorCode::RebalanceInProgress | ErrorCode::MemberIdRequired)
+        )
+}
+
+type Partitions = Vec<(String, i32)>;
+
+impl Shared {
+    /// One round of join and sync.
+    async fn join(&self, inner: &Rc<Inner>, member: &mut String) -> Result<Partitions, ApiError> {
+        let client = &inner.client;
+        for topic in &self.config.topics {
+            // A topic that does not exist yet is subscribed all the same.
+            let known = client.topic_within(topic, Duration::ZERO).await;
+            if let Err(error) = known
+                && !error.is_retriable()
+            {
+                return Err(error);
+            }
+        }
+        let node = client
+            .coordinator(Coordinates::Group, &self.config.group)
+            .await?;
+        let connection = client.dial_node(node).await?;
+        let response = loop {
+            let request = self.join_request(member);
+            let limit = self.config.rebalance_timeout + JOIN_GRACE;
+            let response = connection.call_within(limit, &request).await?;
+            if code_of(response.error_code) == ErrorCode::MemberIdRequired {
+                member.clone_from(&response.member_id);
+                continue;
+            }
+            ApiError::check(response.error_code, None)?;
+            break response;
+        };
+        member.clone_from(&response.member_id);
+        let assignments = if response.leader == response.member_id && !response.skip_assignment {
+            self.assign(inner, &response).await?
+        } else {
+            Vec::new()
+        };
+        let request = SyncGroupRequest {
+            group_id: self.config.group.clone(),
+            generation_id: response.generation_id,
+            member_id: member.clone(),
+            group_instance_id: self.config.instance.clone(),
+            protocol_type: Some(PROTOCOL_TYPE.to_owned()),
+            protocol_name: response.protocol_name.clone(),
+            assignments,
+            ..SyncGroupRequest::default()
+        };
+        let synced = connection
+            .call_within(self.config.rebalance_timeout + JOIN_GRACE, &request)
+            .await?;
+        ApiError::check(synced.error_code, None)?;
+        *self.identity.borrow_mut() = Some(Identity {
+            member: member.clone(),
+            generation: response.generation_id,
+        });
+        read_assignment(&synced.assignment)
+    }
+
+    fn join_request(&self, member: &str) -> JoinGroupRequest {
+        let subscription = ConsumerProtocolSubscription {
+            topics: self.config.topics.clone(),
+            user_data: None,
+            ..ConsumerProtocolSubscription::default()
+        };
+        JoinGroupRequest {
+            group_id: self.config.group.clone(),
+            session_timeout_ms: millis(self.config.session_timeout),
+            rebalance_timeout_ms: millis(self.config.rebalance_timeout),
+            member_id: member.to_owned(),
+            group_instance_id: self.config.instance.clone(),
+            protocol_type: PROTOCOL_TYPE.to_owned(),
+            protocols: vec![JoinGroupRequestProtocol {
+                name: self.config.assignor.name().to_owned(),
+                metadata: versioned(&subscription, SUBSCRIPTION_VERSION),
+                ..JoinGroupRequestProtocol::default()
+            }],
+            ..JoinGroupRequest::default()
+        }
+    }
+
+    /// The leader's part: who gets what.
+    async fn assign(
+        &self,
+        inner: &Rc<Inner>,
+        response: &JoinGroupResponse,
+    ) -> Result<Vec<SyncGroupRequestAssignment>, ApiError> {
+        let mut members: Vec<Subscriber> = response.members.iter().map(subscriber).collect();
+        // Java sorts by instance id where there is one.
+        members.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+        let topics: BTreeSet<&String> = members.iter().flat_map(|it| &it.topics).collect();
+        let mut counts = BTreeMap::new();
+        for topic in topics {
+            match inner.client.topic_within(topic, Duration::ZERO).await {
+                Ok(count) => {
+                    counts.insert(topic.clone(), count);
+                }
+                Err(error) if error.is_retriable() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let assigned = match self.config.assignor {
+            Assignor::Range => range(&members, &counts),
+            Assignor::RoundRobin => round_robin(&members, &counts),
+        };
+        Ok(members
+            .iter()
+            .map(|member| {
+                let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+                for (topic, partition) in assigned.get(&member.id).into_iter().flatten() {
+                    topics.entry(topic.clone()).or_default().push(*partition);
+                }
+                let assignment = ConsumerProtocolAssignment {
+                    assigned_partitions: topics
+                        .into_iter()
+                        .map(|(topic, partitions)| AssignedTopic {
+                            topic,
+                            partitions,
+                            ..AssignedTopic::default()
+                        })
+                        .collect(),
+                    user_data: None,
+                    ..ConsumerProtocolAssignment::default()
+                };
+                SyncGroupRequestAssignment {
+                    member_id: member.id.clone(),
+                    assignment: versioned(&assignment, ASSIGNMENT_VERSION),
+                    ..SyncGroupRequestAssignment::default()
+                }
+            })
+            .collect())
+    }
+
+    /// Starts reading what was assigned, from the committed offsets.
+    async fn begin(&self, inner: &Rc<Inner>, partitions: Partitions) -> Result<(), ApiError> {
+        self.committed.borrow_mut().clear();
+        let committed = if partitions.is_empty() {
+            BTreeMap::new()
+        } else {
+            inner
+                .admin
+                .group_offsets(&self.config.group, Some(&partitions))
+                .await?
+        };
+        let reset = match inner.config.reset {
+            Reset::Earliest => Start::Earliest,
+            Reset::Latest | Reset::Fail => Start::Latest,
+        };
+        let assignment: Vec<(String, i32, Start)> = partitions
+            .into_iter()
+            .map(|(topic, partition)| {
+                let key = (topic, partition);
+                let start = match committed.get(&key) {
+                    Some(offset) if *offset >= 0 => Start::Offset(*offset),
+                    _ => reset,
+                };
+                (key.0, key.1, start)
+            })
+            .collect();
+        {
+            let mut known = self.committed.borrow_mut();
+            for (topic, partition, start) in &assignment {
+                if let Start::Offset(offset) = start {
+                    known.insert((topic.as_str().into(), *partition), *offset);
+                }
+            }
+        }
+        Inner::assign(inner, &assignment);
+        Ok(())
+    }
+
+    /// Heartbeats and commits until the group rebalances.
+    async fn stay(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        let mut commit_at = self.next_commit();
+        let mut unanswered_since: Option<Instant> = None;
+        loop {
+            let next = now() + self.config.heartbeat;
+            sleep_until(commit_at.map_or(next, |at| at.min(next))).await;
+            if commit_at.is_some_and(|at| at <= now()) {
+                match self.commit(inner).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_retriable() => {}
+                    Err(error) => return Err(error),
+                }
+                commit_at = self.next_commit();
+            }
+            if self.topics_changed(inner).await {
+                return Ok(());
+            }
+            match self.beat(inner).await {
+                Ok(()) => unanswered_since = None,
+                Err(error) => match error.refusal() {
+                    Some(ErrorCode::RebalanceInProgress) => return Ok(()),
+                    Some(code) if !code.is_retriable() => return Err(error),
+                    _ => {
+                        let since = *unanswered_since.get_or_insert_with(now);
+                        if now().duration_since(since) > self.config.session_timeout {
+                            return Ok(());
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn next_commit(&self) -> Option<Instant> {
+        self.config.auto_commit.map(|every| now() + every)
+    }
+
+    /// Whether a subscribed topic appeared or grew since the metadata was last asked for. Only looked at as often as
+    /// metadata is refreshed.
+    async fn topics_changed(&self, inner: &Rc<Inner>) -> bool {
+        let counts = |inner: &Inner| -> Vec<usize> {
+            let metadata = inner.client.metadata();
+            self.config
+                .topics
+                .iter()
+                .map(|topic| metadata.topic(topic).map_or(0, |it| it.partitions.len()))
+                .collect()
+        };
+        let before = counts(inner);
+        let is_missing = before.contains(&0);
+        if !is_missing && !inner.client.metadata_is_stale() {
+            return false;
+        }
+        // No answer: the next beat tries again.
+        let _ = inner.client.refresh().await;
+        counts(inner) != before
+    }
+
+    async fn beat(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        let Some(identity) = self.identity.borrow().clone() else {
+            return Err(ApiError::code(ErrorCode::UnknownMemberId));
+        };
+        let node = inner
+            .client
+            .coordinator(Coordinates::Group, &self.config.group)
+            .await?;
+        let request = HeartbeatRequest {
+            group_id: self.config.group.clone(),
+            generation_id: identity.generation,
+            member_id: identity.member,
+            group_instance_id: self.config.instance.clone(),
+            ..HeartbeatRequest::default()
+        };
+        let response = inner.client.call_node(node, &request).await?;
+        ApiError::check(response.error_code, None)
+    }
+
+    async fn commit(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        let Some(identity) = self.identity.borrow().clone() else {
+            return Ok(());
+        };
+        let mut topics: BTreeMap<Rc<str>, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+        let mut new = Vec::new();
+        {
+            let state = inner.state.borrow();
+            let committed = self.committed.borrow();
+            for partition in &state.partitions {
+                let Some(offset) = partition.consumed else {
+                    continue;
+                };
+                let key = (Rc::clone(&partition.topic), partition.number);
+                if committed.get(&key) == Some(&offset) {
+                    continue;
+                }
+                topics.entry(Rc::clone(&partition.topic)).or_default().push(
+                    OffsetCommitRequestPartition {
+                        partition_index: partition.number,
+                        committed_offset: offset,
+                        committed_leader_epoch: -1,
+                        committed_metadata: Some(String::new()),
+                        ..OffsetCommitRequestPartition::default()
+                    },
+                );
+                new.push((key, offset));
+            }
+        }
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let request = OffsetCommitRequest {
+            group_id: self.config.group.clone(),
+            generation_id_or_member_epoch: identity.generation,
+            member_id: identity.member,
+            group_instance_id: self.config.instance.clone(),
+            topics: topics
+                .into_iter()
+                .map(|(name, partitions)| OffsetCommitRequestTopic {
+                    name: name.to_string(),
+                    partitions,
+                    ..OffsetCommitRequestTopic::default()
+                })
+                .collect(),
+            ..OffsetCommitRequest::default()
+        };
+        let node = inner
+            .client
+            .coordinator(Coordinates::Group, &self.config.group)
+            .await?;
+        let connection = inner.client.node(node).await?;
+        // Later versions name topics by id.
+        let response = connection.call_up_to(9, &request).await?;
+        for topic in response.topics {
+            for partition in topic.partitions {
+                ApiError::check(partition.error_code, None)?;
+            }
+        }
+        self.committed.borrow_mut().extend(new);
+        Ok(())
+    }
+
+    async fn leave(&self, inner: &Rc<Inner>, member: String) -> Result<(), ApiError> {
+        let node = inner
+            .client
+            .coordinator(Coordinates::Group, &self.config.group)
+            .await?;
+        let connection = inner.client.node(node).await?;
+        let many = connection
+            .version_of::<LeaveGroupRequest>()
+            .is_some_and(|version| version >= 3);
+        let request = if many {
+            LeaveGroupRequest {
+                group_id: self.config.group.clone(),
+                members: vec![MemberIdentity {
+                    member_id: member,
+                    group_instance_id: self.config.instance.clone(),
+                    ..MemberIdentity::default()
+                }],
+                ..LeaveGroupRequest::default()
+            }
+        } else {
+            LeaveGroupRequest {
+                group_id: self.config.group.clone(),
+                member_id: member,
+                ..LeaveGroupRequest::default()
+            }
+        };
+        let response = connection.call(&request).await?;
+        ApiError::check(response.error_code, None)
+    }
+}
+
+struct Subscriber {
+    id: String,
+    instance: Option<String>,
+    topics: Vec<String>,
+}
+
+impl Subscriber {
+    fn sort_key(&self) -> (bool, &str) {
+        match &self.instance {
+            Some(instance) => (false, instance),
+            None => (true, &self.id),
+        }
+    }
+}
+
+fn subscriber(member: &JoinGroupResponseMember) -> Subscriber {
+    // A member whose subscription cannot be read gets nothing.
+    let topics = read_versioned::<ConsumerProtocolSubscription>(&member.metadata)
+        .map_or_else(Vec::new, |subscription| subscription.topics);
+    Subscriber {
+        id: member.member_id.clone(),
+        instance: member.group_instance_id.clone(),
+        topics,
+    }
+}
+
+/// Kafka's `RangeAssignor`: the first members get one partition more when they do not divide evenly.
+fn range(
+    members: &[Subscriber],
+    counts: &BTreeMap<String, i32>,
+) -> BTreeMap<String, Vec<(String, i32)>> {
+    let mut assigned: BTreeMap<String, Vec<(String, i32)>> = BTreeMap::new();
+    for (topic, count) in counts {
+        let interested: Vec<&Subscriber> = members
+            .iter()
+            .filter(|member| member.topics.contains(topic))
+            .collect();
+        let Ok(readers) = i32::try_from(interested.len()) else {
+            continue;
+        };
+        if readers == 0 {
+            continue;
+        }
+        let (each, extra) = (count / readers, count % readers);
+        let mut next = 0;
+        for (index, member) in (0..).zip(interested) {
+            let share = each + i32::from(index < extra);
+            assigned
+                .entry(member.id.clone())
+                .or_default()
+                .extend((next..next + share).map(|partition| (topic.clone(), partition)));
+            next += share;
+        }
+    }
+    assigned
+}
+
+/// Kafka's `RoundRobinAssignor`.
+fn round_robin(
+    members: &[Subscriber],
+    counts: &BTreeMap<String, i32>,
+) -> BTreeMap<String, Vec<(String, i32)>> {
+    let mut assigned: BTreeMap<String, Vec<(String, i32)>> = BTreeMap::new();
+    let mut turn = 0;
+    for (topic, count) in counts {
+        if !members.iter().any(|member| member.topics.contains(topic)) {
+            continue;
+        }
+        for partition in 0..*count {
+            while !members[turn % members.len()].topics.contains(topic) {
+                turn += 1;
+            }
+            let member = &members[turn % members.len()];
+            assigned
+                .entry(member.id.clone())
+                .or_default()
+                .push((topic.clone(), partition));
+            turn += 1;
+        }
+    }
+    assigned
+}
+
+/// The consumer protocol puts the version in front.
+fn versioned<M: Message>(message: &M, version: i16) -> Bytes {
+    let mut out = version.to_be_bytes().to_vec();
+    message
+        .encode(&mut Encoder::new(&mut out), version)
+        .expect("topic names came from the wire or the command line and fit");
+    out.into()
+}
+
+fn read_versioned<M: Message>(bytes: &Bytes) -> Option<M> {
+    let version = i16::from_be_bytes(*bytes.first_chunk::<2>()?);
+    // A newer version begins like the newest we know.
+    let version = version.min(*M::VALID_VERSIONS.end());
+    let body = bytes.slice(2..);
+    let mut budget = Budget::for_frame(body.len());
+    M::decode(&mut Decoder::new(&body, &mut budget), version).ok()
+}
+
+fn read_assignment(bytes: &Bytes) -> Result<Partitions, ApiError> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let assignment: ConsumerProtocolAssignment = read_versioned(bytes)
+        .ok_or_else(|| ApiError::code(ErrorCode::InconsistentGroupProtocol))?;
+    Ok(assignment
+        .assigned_partitions
+        .into_iter()
+        .flat_map(|topic| {
+            let name = topic.topic;
+            topic
+                .partitions
+                .into_iter()
+                .map(move |partition| (name.clone(), partition))
+        })
+        .collect())
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+const PROTOCOL_TYPE: &str = "consumer";
+/// The version without owned partitions: ours is an eager member.
+const SUBSCRIPTION_VERSION: i16 = 0;
+const ASSIGNMENT_VERSION: i16 = 0;
+/// How much longer than the rebalance a join may take to be answered.
+const JOIN_GRACE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
