@@ -108,7 +108,7 @@ pub struct Record {
 /// The types of groups; only classic ones are coordinated so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupType {
-    /// Clients assign (JoinGroup, SyncGroup), or only commit.
+    /// Clients assign (`JoinGroup`, `SyncGroup`), or only commit.
     Classic,
     /// The coordinator assigns (KIP-848).
     Consumer,
@@ -149,6 +149,9 @@ pub enum ReplayError {
     #[error("the value does not decode")]
     Value,
 }
+
+/// The topic whose partitions keep groups and offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The partition of the offsets topic that coordinates `group_id`: Kafka's
 /// `Utils.abs(groupId.hashCode()) % partitions`.

@@ -4,7 +4,7 @@
 //! Lives inside its coordinator.
 //! Invariants:
 //! 1. `Empty` has no members; the other states have some, except `PreparingRebalance` until its timer rings.
-//! 2. `awaiting_join` counts the members whose JoinGroup waits; `offered` counts members per protocol.
+//! 2. `awaiting_join` counts the members whose `JoinGroup` waits; `offered` counts members per protocol.
 //! 3. `statics` maps the instance id of every static member to its member id, and nothing else.
 //! 4. The leader, if there is one, is a member.
 //!
@@ -20,7 +20,7 @@ use super::step::{Alarm, Step, millis};
 use super::timers::TimerId;
 use super::{
     DescribedGroup, DescribedMember, GroupError, JoinProtocol, JoinedGroup, JoinedMember, Now,
-    SyncedGroup, Token, java_hash, log,
+    Reply, SyncedGroup, Token, java_hash, log,
 };
 
 mod join;
@@ -71,7 +71,7 @@ pub(super) struct ClassicGroup {
     statics: BTreeMap<Arc<str>, Arc<str>>,
     /// Ids handed out and not yet used.
     pending: BTreeMap<Arc<str>, TimerId>,
-    /// Members of this generation that have not sent SyncGroup.
+    /// Members of this generation that have not sent `SyncGroup`.
     unsynced: BTreeSet<Arc<str>>,
     awaiting_join: usize,
     offered: BTreeMap<Arc<str>, usize>,
@@ -106,7 +106,7 @@ pub(super) struct Member {
     /// Preferred first.
     pub(super) protocols: Vec<(Arc<str>, Bytes)>,
     pub(super) assignment: Bytes,
-    /// Its first JoinGroup still waits: it does not know its id and cannot heartbeat.
+    /// Its first `JoinGroup` still waits: it does not know its id and cannot heartbeat.
     pub(super) is_new: bool,
     pub(super) joining: Option<Token>,
     pub(super) syncing: Option<Token>,
@@ -304,7 +304,7 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// As DescribeGroups shows it.
+    /// As `DescribeGroups` shows it.
     pub(super) fn describe(&self) -> DescribedGroup {
         let protocol = self
             .protocol
@@ -342,18 +342,20 @@ impl ClassicGroup {
     }
 
     /// Coordination ends: everybody who waits, to be told.
-    pub(super) fn abandon(&mut self) -> (Vec<(Token, JoinedGroup)>, Vec<(Token, SyncedGroup)>) {
-        let (mut joins, mut syncs) = (Vec::new(), Vec::new());
+    pub(super) fn abandon(&mut self) -> Vec<(Token, Reply)> {
+        let mut replies = Vec::new();
         for (id, member) in &mut self.members {
             if let Some(token) = member.joining.take() {
-                joins.push((token, JoinedGroup::refused(GroupError::NotCoordinator, id)));
+                let refused = JoinedGroup::refused(GroupError::NotCoordinator, id);
+                replies.push((token, Reply::JoinGroup(Box::new(refused))));
             }
             if let Some(token) = member.syncing.take() {
-                syncs.push((token, SyncedGroup::refused(GroupError::NotCoordinator)));
+                let refused = SyncedGroup::refused(GroupError::NotCoordinator);
+                replies.push((token, Reply::SyncGroup(refused)));
             }
         }
         self.awaiting_join = 0;
-        (joins, syncs)
+        replies
     }
 
     fn insert_member(&mut self, id: Arc<str>, member: Member) {
@@ -442,9 +444,8 @@ impl ClassicGroup {
 
     fn transition(&mut self, cx: &Step<'_>, to: State) {
         let allowed = match to {
-            State::Empty => self.state == State::PreparingRebalance,
             State::PreparingRebalance => self.state != State::PreparingRebalance,
-            State::CompletingRebalance => self.state == State::PreparingRebalance,
+            State::Empty | State::CompletingRebalance => self.state == State::PreparingRebalance,
             State::Stable => self.state == State::CompletingRebalance,
         };
         assert!(allowed, "a group goes from {:?} to {to:?}", self.state);
@@ -586,7 +587,7 @@ impl ClassicGroup {
         match self.state {
             State::Empty => assert!(self.members.is_empty()),
             State::PreparingRebalance => {
-                assert!(self.join_timer.is_some(), "{}: a join phase ends", self.id)
+                assert!(self.join_timer.is_some(), "{}: a join phase ends", self.id);
             }
             State::CompletingRebalance | State::Stable => assert!(!self.members.is_empty()),
         }

@@ -245,17 +245,7 @@ impl Coordinator {
         }
         for group in self.groups.values_mut() {
             let Protocol::Classic(classic) = &mut group.protocol;
-            let (joins, syncs) = classic.abandon();
-            replies.extend(
-                joins
-                    .into_iter()
-                    .map(|(token, j)| (token, Reply::JoinGroup(Box::new(j)))),
-            );
-            replies.extend(
-                syncs
-                    .into_iter()
-                    .map(|(token, s)| (token, Reply::SyncGroup(s))),
-            );
+            replies.extend(classic.abandon());
         }
         self.timers.clear();
         self.groups.clear();
@@ -659,7 +649,7 @@ impl Coordinator {
                     .iter()
                     .any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
-        let list = |(id, group): (&Arc<str>, &Box<Group>)| {
+        let list = |id: &Arc<str>, group: &Group| {
             let classic = group.classic();
             ListedGroup {
                 group_id: id.clone(),
@@ -668,7 +658,7 @@ impl Coordinator {
                 group_type: GroupType::Classic.name(),
             }
         };
-        let listed = self.groups.iter().map(list);
+        let listed = self.groups.iter().map(|(id, group)| list(id, group));
         listed
             .filter(|g| wanted(&request.states, g.state) && wanted(&request.types, g.group_type))
             .collect()

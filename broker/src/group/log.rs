@@ -157,9 +157,6 @@ pub(super) fn decode(
     match kind {
         OffsetCommitKey::RECORD_TYPE | LegacyOffsetCommitKey::RECORD_TYPE => {
             let key = OffsetCommitKey::from_bytes(&key, 0).map_err(|_| ReplayError::Key)?;
-            let Some(value) = decode_value::<OffsetCommitValue>(value)? else {
-                return Ok(Stored::Unknown);
-            };
             let committed = |value: OffsetCommitValue| Committed {
                 offset: value.offset,
                 leader_epoch: value.leader_epoch,
@@ -168,6 +165,11 @@ pub(super) fn decode(
                 expire_ms: (value.expire_timestamp != -1).then_some(value.expire_timestamp),
                 topic_id: value.topic_id.0,
                 sequence,
+            };
+            let value = match decode_value(value)? {
+                Value::Known(value) => Some(committed(value)),
+                Value::Tombstone => None,
+                Value::Unknown => return Ok(Stored::Unknown),
             };
             let OffsetCommitKey {
                 group,
@@ -178,34 +180,43 @@ pub(super) fn decode(
                 group,
                 topic,
                 partition,
-                value: value.map(committed),
+                value,
             })
         }
         GroupMetadataKey::RECORD_TYPE => {
             let key = GroupMetadataKey::from_bytes(&key, 0).map_err(|_| ReplayError::Key)?;
-            let Some(value) = decode_value::<GroupMetadataValue>(value)? else {
-                return Ok(Stored::Unknown);
+            let value = match decode_value(value)? {
+                Value::Known(value) => Some(Box::new(value)),
+                Value::Tombstone => None,
+                Value::Unknown => return Ok(Stored::Unknown),
             };
             Ok(Stored::ClassicGroup {
                 group: key.group,
-                value: value.map(Box::new),
+                value,
             })
         }
         _ => Ok(Stored::Unknown),
     }
 }
 
-/// `None`: a version of the future. `Some(None)`: a tombstone.
-fn decode_value<M: Message>(value: Option<&[u8]>) -> Result<Option<Option<M>>, ReplayError> {
+/// A value, as far as this broker can read it.
+enum Value<M> {
+    Known(M),
+    Tombstone,
+    /// A version of the future.
+    Unknown,
+}
+
+fn decode_value<M: Message>(value: Option<&[u8]>) -> Result<Value<M>, ReplayError> {
     let Some(value) = value else {
-        return Ok(Some(None));
+        return Ok(Value::Tombstone);
     };
     let (version, value) = split(value).ok_or(ReplayError::Value)?;
     if !M::VALID_VERSIONS.contains(&version) {
-        return Ok(None);
+        return Ok(Value::Unknown);
     }
     M::from_bytes(&value, version)
-        .map(|value| Some(Some(value)))
+        .map(Value::Known)
         .map_err(|_| ReplayError::Value)
 }
 

@@ -16,50 +16,50 @@ pub struct Token(pub u64);
 /// A request about one group, or (`ListGroups`) about all groups of one coordinator.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// JoinGroup
+    /// `JoinGroup`
     JoinGroup(Box<JoinGroup>),
-    /// SyncGroup
+    /// `SyncGroup`
     SyncGroup(SyncGroup),
     /// Heartbeat
     Heartbeat(Heartbeat),
-    /// LeaveGroup
+    /// `LeaveGroup`
     LeaveGroup(LeaveGroup),
-    /// OffsetCommit
+    /// `OffsetCommit`
     OffsetCommit(OffsetCommit),
-    /// OffsetFetch, one group of it
+    /// `OffsetFetch`, one group of it
     OffsetFetch(OffsetFetch),
-    /// OffsetDelete
+    /// `OffsetDelete`
     OffsetDelete(OffsetDelete),
-    /// DescribeGroups, one group of it
+    /// `DescribeGroups`, one group of it
     DescribeGroup(DescribeGroup),
-    /// ListGroups
+    /// `ListGroups`
     ListGroups(ListGroups),
-    /// DeleteGroups, one group of it
+    /// `DeleteGroups`, one group of it
     DeleteGroup(DeleteGroup),
 }
 
 /// The answer to the request of the same name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// JoinGroup
+    /// `JoinGroup`
     JoinGroup(Box<JoinedGroup>),
-    /// SyncGroup
+    /// `SyncGroup`
     SyncGroup(SyncedGroup),
     /// Heartbeat
     Heartbeat(Result<(), GroupError>),
-    /// LeaveGroup: an error for the whole request, or a verdict per member
+    /// `LeaveGroup`: an error for the whole request, or a verdict per member
     LeaveGroup(Result<Vec<LeftMember>, GroupError>),
-    /// OffsetCommit: a verdict per partition, in the request's order
+    /// `OffsetCommit`: a verdict per partition, in the request's order
     OffsetCommit(Vec<CommittedTopic>),
-    /// OffsetFetch
+    /// `OffsetFetch`
     OffsetFetch(Result<Vec<FetchedTopic>, GroupError>),
-    /// OffsetDelete: an error for the whole request, or a verdict per partition
+    /// `OffsetDelete`: an error for the whole request, or a verdict per partition
     OffsetDelete(Result<Vec<CommittedTopic>, GroupError>),
-    /// DescribeGroups
+    /// `DescribeGroups`
     DescribeGroup(Result<DescribedGroup, GroupError>),
-    /// ListGroups
+    /// `ListGroups`
     ListGroups(Result<Vec<ListedGroup>, GroupError>),
-    /// DeleteGroups
+    /// `DeleteGroups`
     DeleteGroup(Result<(), GroupError>),
 }
 
@@ -78,7 +78,7 @@ pub struct JoinGroup {
     pub client_host: String,
     /// How long the member may be silent.
     pub session_timeout_ms: i32,
-    /// How long the group waits for the member to rejoin; -1 is the session timeout (JoinGroup v0).
+    /// How long the group waits for the member to rejoin; -1 is the session timeout (`JoinGroup` v0).
     pub rebalance_timeout_ms: i32,
     /// `consumer`, `connect`, …
     pub protocol_type: String,

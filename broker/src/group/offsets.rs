@@ -3,7 +3,7 @@
 //! Owns offsets by topic and partition: what is stored, what is being stored, what transactions hold back.
 //! Lives inside its group.
 //! Invariants:
-//! 1. OffsetFetch shows stored offsets only: what it tells survives a crash.
+//! 1. `OffsetFetch` shows stored offsets only: what it tells survives a crash.
 //! 2. `latest` is what the log will say once all appends under way are stored; decisions look at it.
 //!
 //! Not here: who may commit (`classic`), bytes (`log`).

@@ -20,7 +20,7 @@ pub struct GroupSettings {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval_ms: u64,
-    /// How long a JoinGroup of a member that does not know its id yet may stay parked: such a member cannot heartbeat,
+    /// How long a `JoinGroup` of a member that does not know its id yet may stay parked: such a member cannot heartbeat,
     /// so nothing else would remove it. Kafka's is fixed at five minutes.
     pub new_member_join_timeout_ms: u64,
 }

@@ -33,8 +33,8 @@ fn records(effects: &Effects) -> &[Record] {
 #[test]
 fn groups_are_found_where_kafka_finds_them() {
     assert_eq!(super::java_hash(""), 0);
-    assert_eq!(super::java_hash("classic-g"), -9084436);
-    assert_eq!(super::java_hash("é🦀"), 1996715);
+    assert_eq!(super::java_hash("classic-g"), -9_084_436);
+    assert_eq!(super::java_hash("é🦀"), 1_996_715);
     // hashCode() is Integer.MIN_VALUE, which has no absolute value: Kafka takes 0.
     assert_eq!(super::java_hash("polygenelubricants"), i32::MIN);
     assert_eq!(super::partition_for("polygenelubricants", 50), 0);

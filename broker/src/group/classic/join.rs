@@ -1,4 +1,4 @@
-//! JoinGroup: who may come in, under which id, and whether it makes the group rebalance.
+//! `JoinGroup`: who may come in, under which id, and whether it makes the group rebalance.
 //!
 //! Owns the way in.
 //! Lives inside its group.
@@ -27,7 +27,7 @@ pub(in crate::group) struct Replaced {
 }
 
 impl ClassicGroup {
-    /// A JoinGroup whose session timeout and group id have been checked.
+    /// A `JoinGroup` whose session timeout and group id have been checked.
     pub(in crate::group) fn join(&mut self, cx: &mut Step<'_>, token: Token, request: JoinGroup) {
         match self.admit(cx, token, request) {
             Ok(()) => {}
@@ -103,7 +103,7 @@ impl ClassicGroup {
             .as_deref()
             .and_then(|instance| self.statics.get(instance));
         if let Some(old_id) = owner.cloned() {
-            self.replace_static_member(cx, token, old_id, id, request);
+            self.replace_static_member(cx, token, old_id, &id, request);
         } else if request.instance_id.is_none() && request.requires_known_member_id {
             let alarm = Alarm::Session {
                 group: self.id.clone(),
@@ -176,7 +176,7 @@ impl ClassicGroup {
                 cx.joined(token, self.generation_for(id, Vec::new()));
             }
             State::CompletingRebalance | State::Stable => {
-                self.update_and_rebalance(cx, token, &id, request)
+                self.update_and_rebalance(cx, token, &id, request);
             }
             State::Empty => unreachable!("an empty group has no member {id} to rejoin"),
         }
@@ -230,15 +230,15 @@ impl ClassicGroup {
         cx: &mut Step<'_>,
         token: Token,
         old_id: Arc<str>,
-        new_id: Arc<str>,
+        new_id: &Arc<str>,
         request: JoinGroup,
     ) {
         let leader_before = self.leader.clone().unwrap_or_default();
         let supports_skipping_assignment = request.supports_skipping_assignment;
-        self.rename_member(cx, &old_id, &new_id);
+        self.rename_member(cx, &old_id, new_id);
         let member = self
             .members
-            .get_mut(&new_id)
+            .get_mut(new_id)
             .expect("the member was just renamed");
         let replaced = Replaced {
             token,
@@ -250,8 +250,8 @@ impl ClassicGroup {
             leader_before,
             supports_skipping_assignment,
         };
-        self.update_member(cx, token, &new_id, request);
-        self.restart_session(cx, &new_id);
+        self.update_member(cx, token, new_id, request);
+        self.restart_session(cx, new_id);
         match self.state {
             // The same protocol wins as before: the assignment holds, only the new id has to be stored.
             State::Stable if self.select_protocol() == self.protocol => {

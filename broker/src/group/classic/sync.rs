@@ -1,4 +1,4 @@
-//! SyncGroup: the leader's assignment is stored, then everybody gets its part.
+//! `SyncGroup`: the leader's assignment is stored, then everybody gets its part.
 //!
 //! Owns the assignments of a generation.
 //! Lives inside its group.

@@ -1,5 +1,6 @@
 //! An offsets partition that Kafka 4.3.1 wrote, read and written again.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -143,10 +144,12 @@ fn kafkas_log_gives_kafkas_groups_and_offsets() {
             for p in topic.partitions {
                 let (offset, epoch, metadata, id) =
                     (p.offset, p.leader_epoch, &p.metadata, Uuid(topic.topic_id));
-                offsets += &format!(
-                    "{group} {}-{} {offset} {epoch} {metadata:?} {id}\n",
+                writeln!(
+                    offsets,
+                    "{group} {}-{} {offset} {epoch} {metadata:?} {id}",
                     topic.name, p.partition
-                );
+                )
+                .unwrap();
             }
         }
     }

@@ -175,7 +175,7 @@ impl World {
                     name: "range".to_owned(),
                     metadata: subscription(&["t"]),
                 }],
-                requires_known_member_id: place % 2 == 0,
+                requires_known_member_id: place.is_multiple_of(2),
                 supports_skipping_assignment: true,
                 ..JoinGroup::default()
             })),

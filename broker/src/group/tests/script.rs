@@ -455,14 +455,13 @@ fn text(bytes: &Bytes) -> String {
 }
 
 fn verdicts(topics: &[CommittedTopic]) -> String {
-    let each = |topic: &CommittedTopic| -> String {
-        topic
-            .partitions
-            .iter()
-            .map(|(p, e)| format!(" {}:{p}={}", topic.name, error(*e)))
-            .collect()
-    };
-    topics.iter().map(each).collect()
+    let mut shown = String::new();
+    for topic in topics {
+        for (partition, verdict) in &topic.partitions {
+            write!(shown, " {}:{partition}={}", topic.name, error(*verdict)).unwrap();
+        }
+    }
+    shown
 }
 
 fn request(command: &str, words: &[&str]) -> Request {

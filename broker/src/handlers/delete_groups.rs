@@ -1,0 +1,45 @@
+//! `DeleteGroups` (key 42): groups without members go, with their offsets.
+//!
+//! Versions: v2 tagged fields.
+//!
+//! Owns: nothing.
+//! Lives on: the connection's shard.
+//! Invariants: none.
+//! Not here: coordination (`group.rs`).
+
+use std::rc::Rc;
+
+use corelog_net::wire::messages::delete_groups::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse,
+};
+
+use crate::group::{DeleteGroup, GroupError, Reply, Request};
+use crate::handlers::{Context, groups};
+use crate::shard::Shard;
+
+/// Answers the request.
+pub(crate) async fn handle(
+    shard: Rc<Shard>,
+    _context: Context,
+    request: DeleteGroupsRequest,
+) -> DeleteGroupsResponse {
+    let mut results = Vec::with_capacity(request.groups_names.len());
+    for group_id in request.groups_names {
+        let question = Request::DeleteGroup(DeleteGroup {
+            group_id: group_id.clone(),
+        });
+        let error = match groups::ask(&shard, question).await {
+            Some(Reply::DeleteGroup(deleted)) => deleted.err(),
+            _ => Some(GroupError::NotCoordinator),
+        };
+        results.push(DeletableGroupResult {
+            group_id,
+            error_code: groups::code(error),
+            ..Default::default()
+        });
+    }
+    DeleteGroupsResponse {
+        results,
+        ..Default::default()
+    }
+}

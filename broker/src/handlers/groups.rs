@@ -1,0 +1,86 @@
+//! What the handlers of group APIs share: asking the right coordinator, and its refusals as codes.
+//!
+//! Owns: the way from a group id to its coordinator.
+//! Lives on: the connection's shard.
+//! Invariants: 1. A request about a group crosses at most one core.
+//! Not here: coordination (`group.rs`).
+
+use std::rc::Rc;
+
+use corelog_net::wire::ErrorCode;
+use corelog_storage::types::TopicId;
+
+use crate::group::{self, GroupError, OFFSETS_TOPIC};
+use crate::mesh;
+use crate::partition::owner;
+use crate::shard::Shard;
+
+/// Asks the coordinator of the request's group. `None`: there is none on this broker, or it was lost on the way.
+pub(crate) async fn ask(shard: &Rc<Shard>, request: group::Request) -> Option<group::Reply> {
+    let image = shard.image();
+    let topic = image.topic(OFFSETS_TOPIC)?;
+    let partition = group::partition_for(request.group_id()?, topic.partition_count());
+    ask_at(shard, TopicId(topic.id.0), partition, request).await
+}
+
+/// Asks every coordinator of this broker.
+pub(crate) async fn ask_all(
+    shard: &Rc<Shard>,
+    request: impl Fn() -> group::Request,
+) -> Vec<Option<group::Reply>> {
+    let image = shard.image();
+    let Some(topic) = image.topic(OFFSETS_TOPIC) else {
+        return Vec::new();
+    };
+    let mut replies = Vec::new();
+    for partition in 0..topic.partition_count() {
+        replies.push(ask_at(shard, TopicId(topic.id.0), partition, request()).await);
+    }
+    replies
+}
+
+async fn ask_at(
+    shard: &Rc<Shard>,
+    topic_id: TopicId,
+    partition: i32,
+    request: group::Request,
+) -> Option<group::Reply> {
+    let owner = owner(topic_id, partition, shard.shards);
+    let request = mesh::Request::Group {
+        partition,
+        request: Box::new(request),
+    };
+    match shard.call(owner, request).await {
+        mesh::Reply::Group(reply) => Some(*reply),
+        _ => None,
+    }
+}
+
+/// The code of a refusal, or of none.
+pub(crate) fn code(error: impl Into<Option<GroupError>>) -> i16 {
+    let Some(error) = error.into() else {
+        return ErrorCode::None.code();
+    };
+    let code = match error {
+        GroupError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::Unknown => ErrorCode::UnknownServerError,
+    };
+    code.code()
+}
