@@ -59,8 +59,9 @@ impl<'a> Cursor<'a> {
         Ok((i16::from_be_bytes([a, b]), i16::from_be_bytes([c, d])))
     }
 
+    /// The next `N` bytes.
     #[inline]
-    fn array_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array_of<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, rest) = self
             .rest
             .split_first_chunk::<N>()
@@ -137,15 +138,17 @@ impl<'a> Cursor<'a> {
     /// An unsigned varint of at most 32 bits, in at most five bytes.
     #[inline]
     pub fn varint(&mut self) -> Result<u32, DecodeError> {
-        match self.rest.split_first() {
-            Some((&byte, rest)) if byte < 0x80 => {
-                self.rest = rest;
-                Ok(u32::from(byte))
-            }
-            _ => self.varint_long(),
-        }
+        let (value, rest) = match *self.rest {
+            [a, ref rest @ ..] if a < 0x80 => (u32::from(a), rest),
+            // The sizes of most record batches.
+            [a, b, ref rest @ ..] if b < 0x80 => (u32::from(a & 0x7f) | u32::from(b) << 7, rest),
+            _ => return self.varint_long(),
+        };
+        self.rest = rest;
+        Ok(value)
     }
 
+    #[inline(never)]
     fn varint_long(&mut self) -> Result<u32, DecodeError> {
         let mut value = 0_u64;
         for shift in [0, 7, 14, 21, 28] {
@@ -271,8 +274,28 @@ impl<'a> Cursor<'a> {
         self.rest = &[];
     }
 
+    /// Skips the count of tagged fields when it is zero, as nearly always; says whether it was.
+    #[inline]
+    pub fn skip_no_tags(&mut self) -> bool {
+        let Some((0, rest)) = self.rest.split_first() else {
+            return false;
+        };
+        self.rest = rest;
+        true
+    }
+
     /// Skips all tagged fields.
+    #[inline]
     pub fn skip_tags(&mut self) -> Result<(), DecodeError> {
+        if self.skip_no_tags() {
+            Ok(())
+        } else {
+            self.skip_some_tags()
+        }
+    }
+
+    #[cold]
+    fn skip_some_tags(&mut self) -> Result<(), DecodeError> {
         for _ in 0..self.tag_count()? {
             let tag = self.tag_begin()?;
             self.rest = tag.after;

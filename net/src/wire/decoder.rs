@@ -337,6 +337,14 @@ impl<'a> Decoder<'a> {
     /// Reads tagged fields of a struct that knows none.
     #[inline]
     pub fn unknown_tags(&mut self) -> Result<Vec<RawTaggedField>, DecodeError> {
+        if self.skip_no_tags() {
+            return Ok(Vec::new());
+        }
+        self.some_unknown_tags()
+    }
+
+    #[cold]
+    fn some_unknown_tags(&mut self) -> Result<Vec<RawTaggedField>, DecodeError> {
         let mut fields = Vec::new();
         for _ in 0..self.tag_count()? {
             let tag = self.tag_begin()?;

@@ -427,3 +427,22 @@ fn varint_bytes(mut value: u32) -> ([u8; 5], usize) {
     bytes[size] = (value & 0x7f) as u8;
     (bytes, size + 1)
 }
+
+/// Index, error code and three offsets (or times): how each partition of a Produce or a Fetch
+/// response starts, from version 5 on; before, the last is missing. One append instead of five.
+#[inline]
+pub(super) fn partition_head(index: i32, error: i16, offsets: [i64; 3]) -> [u8; PARTITION_HEAD] {
+    let mut head = [0; PARTITION_HEAD];
+    let [first, second, third] = offsets.map(i64::to_be_bytes);
+    head[..4].copy_from_slice(&index.to_be_bytes());
+    head[4..6].copy_from_slice(&error.to_be_bytes());
+    head[6..14].copy_from_slice(&first);
+    head[14..22].copy_from_slice(&second);
+    head[22..].copy_from_slice(&third);
+    head
+}
+
+/// The size of [`partition_head`], in bytes.
+pub(super) const PARTITION_HEAD: usize = 30;
+/// Its size before version 5.
+pub(super) const PARTITION_HEAD_OLD: usize = 22;

@@ -86,7 +86,7 @@ impl FetchView {
             let count = layout.count(&mut c, layout.partition_size_min())?;
             partition_count += count;
             for _ in 0..count {
-                layout.partition(&mut c)?;
+                layout.skip_partition(&mut c)?;
             }
             layout.tags(&mut c)?;
         }
@@ -272,12 +272,7 @@ impl Layout {
     }
 
     const fn partition_size_min(self) -> usize {
-        match self.version {
-            4 => 16,
-            5..=8 => 24,
-            9..=11 => 28,
-            _ => 33,
-        }
+        self.partition_fixed_size() + (self.version >= 12) as usize
     }
 
     fn count(self, c: &mut Cursor<'_>, size_min: usize) -> Result<usize, DecodeError> {
@@ -293,31 +288,75 @@ impl Layout {
         }
     }
 
-    fn partition(self, c: &mut Cursor<'_>) -> Result<Partition, DecodeError> {
-        let Self { version, .. } = self;
-        let mut partition = Partition {
-            index: c.i32()?,
-            current_leader_epoch: if version >= 9 { c.i32()? } else { -1 },
-            fetch_offset: c.i64()?,
-            last_fetched_epoch: if version >= 12 { c.i32()? } else { -1 },
-            log_start_offset: if version >= 5 { c.i64()? } else { -1 },
-            max_bytes: c.i32()?,
-            replica_directory_id: Uuid::ZERO,
-            high_watermark: i64::MAX,
-        };
-        if version < 12 {
-            return Ok(partition);
+    /// The bytes of a partition before its tagged fields.
+    const fn partition_fixed_size(self) -> usize {
+        match self.version {
+            4 => 16,
+            5..=8 => 24,
+            9..=11 => 28,
+            _ => PARTITION_FIXED_SIZE,
         }
+    }
+
+    /// Checks a partition and steps over it.
+    #[inline]
+    fn skip_partition(self, c: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        c.take(self.partition_fixed_size())?;
+        if self.form == Form::Plain || c.skip_no_tags() {
+            return Ok(());
+        }
+        self.partition_tags(c, &mut Partition::default())
+    }
+
+    #[inline]
+    fn partition(self, c: &mut Cursor<'_>) -> Result<Partition, DecodeError> {
+        if self.form == Form::Plain {
+            return self.plain_partition(c);
+        }
+        // One check of bounds for all fields.
+        let fixed = c.array_of::<PARTITION_FIXED_SIZE>()?;
+        let mut f = Cursor::new(&fixed);
+        let mut partition = Partition {
+            index: f.i32()?,
+            current_leader_epoch: f.i32()?,
+            fetch_offset: f.i64()?,
+            last_fetched_epoch: f.i32()?,
+            log_start_offset: f.i64()?,
+            max_bytes: f.i32()?,
+            ..Partition::default()
+        };
+        if !c.skip_no_tags() {
+            self.partition_tags(c, &mut partition)?;
+        }
+        Ok(partition)
+    }
+
+    fn plain_partition(self, c: &mut Cursor<'_>) -> Result<Partition, DecodeError> {
+        Ok(Partition {
+            index: c.i32()?,
+            current_leader_epoch: if self.version >= 9 { c.i32()? } else { -1 },
+            fetch_offset: c.i64()?,
+            log_start_offset: if self.version >= 5 { c.i64()? } else { -1 },
+            max_bytes: c.i32()?,
+            ..Partition::default()
+        })
+    }
+
+    fn partition_tags(
+        self,
+        c: &mut Cursor<'_>,
+        partition: &mut Partition,
+    ) -> Result<(), DecodeError> {
         for _ in 0..c.tag_count()? {
             let tag = c.tag_begin()?;
             match tag.tag {
-                0 if version >= 17 => partition.replica_directory_id = c.uuid()?,
-                1 if version >= 18 => partition.high_watermark = c.i64()?,
+                0 if self.version >= 17 => partition.replica_directory_id = c.uuid()?,
+                1 if self.version >= 18 => partition.high_watermark = c.i64()?,
                 _ => c.skip_rest(),
             }
             c.tag_end(tag)?;
         }
-        Ok(partition)
+        Ok(())
     }
 
     fn forgotten<'a>(self, c: &mut Cursor<'a>) -> Result<ForgottenTopic<'a>, DecodeError> {
@@ -389,6 +428,21 @@ pub struct Partition {
     pub high_watermark: i64,
 }
 
+impl Default for Partition {
+    fn default() -> Self {
+        Self {
+            index: 0,
+            current_leader_epoch: -1,
+            fetch_offset: 0,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            max_bytes: 0,
+            replica_directory_id: Uuid::ZERO,
+            high_watermark: i64::MAX,
+        }
+    }
+}
+
 /// The topics that leave the session.
 #[derive(Clone, Debug)]
 pub struct Forgotten<'a> {
@@ -434,7 +488,7 @@ impl<'a> Iterator for Topics<'a> {
             left: count,
         };
         for _ in 0..count {
-            layout.partition(c).ok()?;
+            layout.skip_partition(c).ok()?;
         }
         layout.tags(c).ok()?;
         Some(Topic {
@@ -482,3 +536,6 @@ impl<'a> Iterator for Forgotten<'a> {
 }
 
 impl ExactSizeIterator for Forgotten<'_> {}
+
+/// Of versions with tagged fields: index, leader epoch, offset, last epoch, start offset, max bytes.
+const PARTITION_FIXED_SIZE: usize = 4 + 4 + 8 + 4 + 8 + 4;

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::encoder::{PARTITION_HEAD_OLD, partition_head};
 use super::messages::ProduceRequest;
 use super::messages::produce::{BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint};
 use super::{Cursor, DecodeError, EncodeError, Encoder, ErrorCode, Form, Message, Structure, Uuid};
@@ -170,6 +171,7 @@ impl Layout {
         }
     }
 
+    #[inline]
     fn partition<'a>(self, c: &mut Cursor<'a>) -> Result<(i32, Option<&'a [u8]>), DecodeError> {
         let index = c.i32()?;
         let records = c.nullable_slice(self.form)?;
@@ -177,6 +179,7 @@ impl Layout {
         Ok((index, records))
     }
 
+    #[inline]
     fn tags(self, c: &mut Cursor<'_>) -> Result<(), DecodeError> {
         if self.form == Form::Compact {
             c.skip_tags()
@@ -402,13 +405,17 @@ impl<'o> ProduceResponseWriter<'o> {
         let (version, form) = (*version, *form);
         assert!(self.partitions_left > 0, "more partitions than announced");
         self.partitions_left -= 1;
-        e.i32(answer.index);
-        e.i16(answer.error_code.code());
-        e.i64(answer.base_offset);
-        e.i64(answer.log_append_time_ms);
-        if version >= 5 {
-            e.i64(answer.log_start_offset);
-        }
+        let offsets = [
+            answer.base_offset,
+            answer.log_append_time_ms,
+            answer.log_start_offset,
+        ];
+        let head = partition_head(answer.index, answer.error_code.code(), offsets);
+        e.raw(if version >= 5 {
+            &head
+        } else {
+            &head[..PARTITION_HEAD_OLD]
+        });
         if version >= 8 {
             e.structs(form, answer.record_errors, version)?;
             e.nullable_string(form, answer.error_message)?;

@@ -5,6 +5,7 @@
 //! **Invariants** 1. Gaps ascend. 2. The frame's size is the vector's length plus the gaps' sizes.
 //! **Not here**: what is in the records, how they are sent.
 
+use crate::wire::encoder::{PARTITION_HEAD_OLD, partition_head};
 use crate::wire::messages::FetchRequest;
 use crate::wire::messages::fetch::{
     AbortedTransaction, EpochEndOffset, LeaderIdAndEpoch, NodeEndpoint, SnapshotId,
@@ -154,13 +155,17 @@ impl<'o> FetchResponseWriter<'o> {
         let (version, form) = (*version, *form);
         assert!(self.partitions_left > 0, "more partitions than announced");
         self.partitions_left -= 1;
-        e.i32(answer.index);
-        e.i16(answer.error_code.code());
-        e.i64(answer.high_watermark);
-        e.i64(answer.last_stable_offset);
-        if version >= 5 {
-            e.i64(answer.log_start_offset);
-        }
+        let offsets = [
+            answer.high_watermark,
+            answer.last_stable_offset,
+            answer.log_start_offset,
+        ];
+        let head = partition_head(answer.index, answer.error_code.code(), offsets);
+        e.raw(if version >= 5 {
+            &head
+        } else {
+            &head[..PARTITION_HEAD_OLD]
+        });
         e.nullable_structs(form, answer.aborted_transactions, version)?;
         if version >= 11 {
             e.i32(answer.preferred_read_replica);
