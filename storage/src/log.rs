@@ -139,8 +139,10 @@ pub struct Log {
     pub(crate) unlink: Vec<work::Step>,
     pub(crate) producers: Producers,
     pub(crate) epochs: LeaderEpochs,
-    /// Aborted transactions of the active segment.
+    /// Aborted transactions of the active segment, and of sealed ones whose file may not have them yet.
     pub(crate) aborted: Vec<AbortedTransaction>,
+    /// Segments from this base on have theirs in memory.
+    pub(crate) aborted_from: Offset,
     pub(crate) cursors: Cursors,
     /// Grows with every truncation, so that an answer from before it is recognised.
     pub(crate) generation: u64,

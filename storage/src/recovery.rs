@@ -149,7 +149,16 @@ pub(crate) fn open(
             scanned.push(Some(found));
             break;
         }
+        let gap = next.filter(|next| found.end_offset < *next);
         scanned.push(Some(found));
+        if let Some(next) = gap {
+            // A roll whose name reached the disk when the end of the segment before did not: nothing was written to the
+            // new segment, and its base is no proof that the offsets before it exist.
+            if next > open.recovery_point && folder.is_empty_from(at + 1) {
+                break;
+            }
+            recovered.notes.push(format!("there is no record in the offsets before {next}"));
+        }
     }
     let count = scanned.len();
     folder.drop_segments_from(count)?;
@@ -171,6 +180,10 @@ pub(crate) fn open(
     let (mut epochs, epochs_known) = folder.read_epochs(&mut recovered.notes);
     let before = epochs.clone();
     epochs.truncate_to(end);
+    if scan_from < count {
+        // What the scanned batches say is said again below, and an entry ahead of them would be in its way.
+        epochs.truncate_to(trusted.next());
+    }
     for at in 0..folder.segments.len() {
         let segment_end = folder
             .segments
@@ -315,6 +328,7 @@ fn assemble(
         producers: state.producers,
         epochs: state.epochs,
         aborted: state.aborted,
+        aborted_from: base,
         cursors: crate::log::Cursors::default(),
         generation: 0,
         failed: None,

@@ -476,6 +476,12 @@ impl Log {
                 self.segments[at].time_entries = written.time_entries;
             }
         }
+        if self.chores.is_idle() && self.aborted_from < self.segment().base {
+            // The sealed segments' files have theirs now. An entry lies where its marker does.
+            let base = self.segment().base;
+            self.aborted_from = base;
+            self.aborted.retain(|entry| entry.last_offset >= base);
+        }
         Ok(())
     }
 

@@ -100,18 +100,14 @@ impl Log {
     /// The aborted transactions that a `read_committed` reader of `from..upper` must know.
     pub fn aborted_transactions(&self, from: Offset, upper: Offset) -> AbortedJob {
         let first = self.segment_at(from);
-        let last = self.segments.len() - 1;
-        let sources = (first..last)
-            .filter(|at| self.segments[*at].aborted > 0)
+        let sources = (first..self.segments.len())
+            .filter(|at| {
+                let segment = &self.segments[*at];
+                segment.aborted > 0 && segment.base < self.aborted_from
+            })
             .map(|at| self.source(at))
             .collect();
-        // The active segment's are in memory: its file may be behind.
-        AbortedJob {
-            sources,
-            memory: self.aborted.clone(),
-            from,
-            upper,
-        }
+        AbortedJob { sources, memory: self.aborted.clone(), from, upper }
     }
 
     fn timestamp_job(&mut self, wanted: Wanted, first: usize, upper: Offset) -> Lookup {

@@ -178,6 +178,11 @@ impl Folder {
         Ok(last.map_or(segment.base, |header| header.next_offset()))
     }
 
+    /// Whether the segments from number `at` on hold nothing.
+    pub(super) fn is_empty_from(&self, at: usize) -> bool {
+        self.segments[at..].iter().all(|segment| segment.size == 0)
+    }
+
     /// Cuts a damaged end, or refuses when data follows in later segments.
     pub(super) fn cut(
         &mut self,
@@ -192,10 +197,7 @@ impl Folder {
         let base = self.segments[at].base;
         let name = self.file(base, Content::Log);
         let path = self.dir.path(&name).display().to_string();
-        if self.segments[at + 1..]
-            .iter()
-            .any(|segment| segment.size > 0)
-        {
+        if !self.is_empty_from(at + 1) {
             let (position, why) = (found.valid_bytes, damage.why.clone());
             return Err(OpenError::Damaged {
                 path,
