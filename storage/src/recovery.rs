@@ -157,7 +157,9 @@ pub(crate) fn open(
             if next > open.recovery_point && folder.is_empty_from(at + 1) {
                 break;
             }
-            recovered.notes.push(format!("there is no record in the offsets before {next}"));
+            recovered
+                .notes
+                .push(format!("there is no record in the offsets before {next}"));
         }
     }
     let count = scanned.len();
@@ -260,9 +262,11 @@ fn first_to_scan(
     let count = folder.segments.len();
     let mut scan_from = count;
     if !open.clean_shutdown {
+        // A point that is a segment's base may be older than the roll: then the segment before it is durable, but its
+        // index files need not be.
         let at_point = folder
             .segments
-            .partition_point(|s| s.base <= open.recovery_point);
+            .partition_point(|s| s.base < open.recovery_point);
         scan_from = at_point.saturating_sub(1);
     }
     for at in 0..scan_from {

@@ -108,7 +108,7 @@ impl fmt::Debug for Write {
             .field("position", &self.position)
             .field("size", &self.size())
             .field("token", &self.token)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -540,14 +540,13 @@ impl Log {
         let time_entries_max = (self.settings.segment_index_bytes / 12).max(1) - 1;
         let unwritten = self.active.recent.len() - self.active.recent_on_disk;
         let limit = u64::from(self.settings.segment_bytes.min(i32::MAX.unsigned_abs()));
-        (segment.size > 0 && segment.size + size > limit)
-            || (segment.size > 0 && waited > self.settings.segment_ms - self.active.jitter_ms)
-            || (segment.size > 0
-                && segment.index_entries as usize + unwritten >= entries_max as usize)
-            || (segment.size > 0
-                && segment.time_entries as usize + self.active.times.len()
-                    >= time_entries_max as usize)
-            || (segment.size > 0 && last_offset.since(segment.base) > i64::from(i32::MAX))
+        segment.size > 0
+            && (segment.size + size > limit
+                || waited > self.settings.segment_ms - self.active.jitter_ms
+                || segment.index_entries as usize + unwritten >= entries_max as usize
+                || segment.time_entries as usize + self.active.times.len()
+                    >= time_entries_max as usize
+                || last_offset.since(segment.base) > i64::from(i32::MAX))
     }
 
     /// Ends the active segment and starts one at `base`. Only the creation of the file happens here.

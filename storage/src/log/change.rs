@@ -284,6 +284,13 @@ impl Log {
 }
 
 impl Truncate {
+    /// Bring the recovery-point checkpoint down to this before the plan runs: it must not name what is cut.
+    pub fn recovery_point(&self) -> Offset {
+        let kept = self.bases.partition_point(|base| *base < self.to);
+        let base = self.bases[kept.saturating_sub(1)];
+        self.open.recovery_point.min(base)
+    }
+
     /// Truncates and opens what is left. Blocks.
     pub fn run(&self) -> Result<Log, OpenError> {
         let folder = name::folder(&self.partition);
@@ -304,6 +311,9 @@ impl Truncate {
                     .remove_file(&format!("{folder}/{}", name::file(*base, content)))?;
             }
         }
+        // ORDER: the later segments are gone for good before the one in front of them is cut, or a crash could bring
+        // them back behind a gap.
+        self.dir.sync_dir(&folder)?;
         if !self.whole {
             self.cut(&folder, self.bases[keep - 1])?;
         }

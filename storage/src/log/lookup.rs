@@ -1,6 +1,6 @@
 //! Lookups by time, by epoch, and of aborted transactions.
 //!
-//! **Owns** the rules of ListOffsets and of the aborted index.
+//! **Owns** the rules of `ListOffsets` and of the aborted index.
 //! **Lives on** the owning shard; the jobs run wherever they are taken.
 //! **Invariants** 1. A lookup by time answers the first record, in offset order, whose timestamp is not below the one
 //! asked for. 2. What is only in memory is searched too.
@@ -107,7 +107,12 @@ impl Log {
             })
             .map(|at| self.source(at))
             .collect();
-        AbortedJob { sources, memory: self.aborted.clone(), from, upper }
+        AbortedJob {
+            sources,
+            memory: self.aborted.clone(),
+            from,
+            upper,
+        }
     }
 
     fn timestamp_job(&mut self, wanted: Wanted, first: usize, upper: Offset) -> Lookup {

@@ -36,12 +36,11 @@ fn batch(count: usize, size: usize, timestamp: i64) -> Batch {
 
 fn batch_with(options: BatchOptions, count: usize, size: usize, timestamp: i64) -> Batch {
     let mut builder = BatchBuilder::new(options);
-    for i in 0..count {
-        let fill = u8::try_from((timestamp + i as i64) & 0x7f).unwrap();
+    for (i, at) in (timestamp..).take(count).enumerate() {
+        let fill = u8::try_from(at & 0x7f).unwrap();
         let value = vec![fill; size / count];
-        let at = Timestamp(timestamp + i as i64);
         builder
-            .append(at, Some(&i.to_be_bytes()), Some(&value), &[])
+            .append(Timestamp(at), Some(&i.to_be_bytes()), Some(&value), &[])
             .unwrap();
     }
     builder.finish().unwrap()

@@ -4,3 +4,5 @@
 
 #[expect(clippy::disallowed_methods, reason = "tests read fixtures")]
 mod kafka_formats;
+#[expect(clippy::disallowed_methods, reason = "tests copy and compare files")]
+mod kafka_dirs;

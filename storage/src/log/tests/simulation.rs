@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::sim::{Fault, Operation};
+use crate::segment::name::{Fate, parse_file};
 
 /// What must be in the log: batches as they were appended, oldest first.
 struct Model {
@@ -111,11 +112,11 @@ impl World {
         let count = 1 + pick(&mut self.random, 4);
         let mut options = BatchOptions::default();
         if pick(&mut self.random, 2) == 0 {
-            let producer = ProducerId(1 + pick(&mut self.random, 3) as i64);
+            let producer = ProducerId(1 + pick_i64(&mut self.random, 3));
             let last = self.last_sequence(producer);
             options = produced_by(producer.0, 0, last.0 + 1);
         }
-        let timestamp = self.now().0 - pick(&mut self.random, 20) as i64;
+        let timestamp = self.now().0 - pick_i64(&mut self.random, 20);
         let mut batch = batch_with(options, count, size, timestamp);
         let now = self.now();
         match self
@@ -185,8 +186,7 @@ impl World {
         if span == 0 {
             return;
         }
-        let from =
-            self.model.start + (pick(&mut self.random, usize::try_from(span).unwrap()) as i64);
+        let from = self.model.start + pick_i64(&mut self.random, span);
         // The high watermark lies between batches.
         let upper = match pick(&mut self.random, 3) {
             0 => self.model.batches[pick(&mut self.random, self.model.batches.len())].next,
@@ -241,11 +241,6 @@ impl World {
         };
         assert!(bytes.len() <= limit, "{what}: too much");
         if whole_first && !expected.is_empty() {
-            if bytes.len() < first_size {
-                let segments = &self.log.segments;
-                let wheres: Vec<_> = self.model.batches[first..].iter().map(|b| (b.base, b.next)).collect();
-                eprintln!("DBG {segments:?} {wheres:?} start {} end {}", self.log.start, self.log.end);
-            }
             assert!(
                 bytes.len() >= first_size,
                 "{what}: not the first batch whole"
@@ -269,7 +264,7 @@ impl World {
         if self.log.failure().is_some() {
             return self.crash();
         }
-        let timestamp = Timestamp(NOW.0 + pick(&mut self.random, 1000) as i64 - 10);
+        let timestamp = Timestamp(NOW.0 + pick_i64(&mut self.random, 1000) - 10);
         let end = self.end();
         let found = match self.log.offset_for_timestamp(timestamp, end) {
             Lookup::Answer(answer) => answer,
@@ -307,7 +302,7 @@ impl World {
         }
         self.note_durable();
         let at = pick(&mut self.random, self.model.batches.len());
-        let to = self.model.batches[at].base + pick(&mut self.random, 2) as i64;
+        let to = self.model.batches[at].base + pick_i64(&mut self.random, 2);
         let to = to.max(self.model.start);
         if self.model.batches[at].base < self.model.start {
             return;
@@ -315,10 +310,11 @@ impl World {
         let Some(plan) = self.log.truncate_to(to, self.now()) else {
             return;
         };
-        self.checkpoint = self.checkpoint.min(to);
+        // ORDER: the checkpoint comes down before the log is cut, as a broker must do it.
+        self.checkpoint = self.checkpoint.min(self.model.batches[at].base);
         if self.log.truncated(plan.run()).is_err() {
             // A fault on the way: any end between the two is right.
-            self.durable = self.durable.min(to);
+            self.durable = self.durable.min(self.model.batches[at].base);
             return self.crash();
         }
         self.model.batches.retain(|batch| batch.next <= to);
@@ -329,8 +325,7 @@ impl World {
     fn retain(&mut self) {
         if pick(&mut self.random, 3) == 0 {
             let span = self.end().since(self.model.start);
-            let to = self.model.start
-                + pick(&mut self.random, usize::try_from(span).unwrap() / 3 + 1) as i64;
+            let to = self.model.start + pick_i64(&mut self.random, span / 3 + 1);
             self.model.start = self.log.delete_records_before(to);
         }
         let now = self.now();
@@ -357,14 +352,13 @@ impl World {
         self.after_opening(self.end());
     }
 
-    /// The process dies: what was written stays.
+    /// The process dies: what was written stays. Not after a failed sync: then the page cache may hold what the disk will
+    /// never get, and only a new look at the disk is honest.
     fn kill(&mut self) {
-        let failed = self.log.failure().is_some();
-        let floor = if failed {
-            self.durable
-        } else {
-            self.log.written_offset()
-        };
+        if self.log.failure().is_some() {
+            return self.crash();
+        }
+        let floor = self.log.written_offset();
         self.disk.kill();
         self.open(false);
         self.after_opening(floor);
@@ -434,25 +428,45 @@ impl World {
         check_indexes(&self.log);
         for producer in (1..=3).map(ProducerId) {
             let known = self.log.producers().state(producer);
-            let known = known.map_or(Sequence::NONE, |state| state.last_sequence());
+            let known = known.map_or(
+                Sequence::NONE,
+                crate::producer::ProducerState::last_sequence,
+            );
             let expected = self.last_sequence(producer);
+            let mut newest = self.model.batches.iter().rev();
+            let newest = newest.find(|batch| batch.producer.is_some_and(|(id, _)| id == producer));
+            if known.is_none() && newest.is_some_and(|batch| batch.next <= self.model.start) {
+                // Its records are gone, and the snapshot may have been lost with them.
+                self.model.batches.retain(|b| {
+                    b.producer.is_none_or(|(id, _)| id != producer) || b.next > self.model.start
+                });
+                continue;
+            }
             assert_eq!(known, expected, "seed {} producer {producer}", self.seed);
         }
-        for batch in self.model.batches.iter().filter(|b| b.next > self.model.start) {
+        for batch in self
+            .model
+            .batches
+            .iter()
+            .filter(|b| b.next > self.model.start)
+        {
             let epoch = self.log.epochs().epoch_of(batch.base.max(self.model.start));
             assert_eq!(
                 epoch,
                 Some(batch.epoch),
-                "seed {} at {}",
+                "seed {} at {} of {}..{}: {:?}",
                 self.seed,
-                batch.base
+                batch.base,
+                self.model.start,
+                self.end(),
+                self.log.epochs()
             );
         }
         assert_eq!(self.log.size(), {
             let files = self.dir.list("orders-0").unwrap();
             files
                 .iter()
-                .filter(|file| file.name.ends_with(".log"))
+                .filter(|f| matches!(parse_file(&f.name), Some((_, Content::Log, Fate::Live))))
                 .map(|file| file.size)
                 .sum::<u64>()
         });
@@ -489,11 +503,16 @@ impl World {
     }
 
     fn end(&self) -> Offset {
+        let start = self.model.start;
         self.model
             .batches
             .last()
-            .map_or(self.model.start, |batch| batch.next)
+            .map_or(start, |batch| batch.next.max(start))
     }
+}
+
+fn pick_i64(random: &mut u64, n: i64) -> i64 {
+    i64::try_from(pick(random, usize::try_from(n).unwrap())).unwrap()
 }
 
 fn pick(random: &mut u64, n: usize) -> usize {
