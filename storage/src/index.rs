@@ -67,10 +67,9 @@ impl TimeEntry {
 
     /// From the bytes on disk.
     pub fn decode(bytes: [u8; TIME_ENTRY_SIZE]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
         Self {
-            timestamp: Timestamp(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
-            relative_offset: u32::from_be_bytes([i, j, k, l]),
+            timestamp: Timestamp(i64::from_be_bytes(std::array::from_fn(|i| bytes[i]))),
+            relative_offset: u32::from_be_bytes(std::array::from_fn(|i| bytes[8 + i])),
         }
     }
 }
@@ -148,9 +147,9 @@ fn search<const N: usize, E: Copy>(
         let middle = low + (high - low) / 2;
         let entry = decode(read_entries::<N>(file, middle, 1, wait)?[0]);
         if holds(&entry) {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     let entries = read_entries::<N>(file, low, high - low, wait)?;

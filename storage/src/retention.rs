@@ -53,11 +53,11 @@ pub(crate) fn due(
             let total: u64 = segments.iter().map(|segment| segment.size).sum();
             let mut surplus = total.saturating_sub(retention_bytes);
             let mut count = 0;
-            for at in 0..segments.len() - 1 {
-                if segments[at].size > surplus || ends(at) > high_watermark {
+            for (at, segment) in segments[..segments.len() - 1].iter().enumerate() {
+                if segment.size > surplus || ends(at) > high_watermark {
                     break;
                 }
-                surplus -= segments[at].size;
+                surplus -= segment.size;
                 count += 1;
             }
             if count > best.0 {

@@ -177,5 +177,5 @@ pub(super) fn lock(path: &Path) -> Result<Arc<OwnedFd>, DiskError> {
     Ok(Arc::new(fd))
 }
 
-/// Most parts one `pwritev` takes (UIO_MAXIOV in the kernel).
+/// Most parts one `pwritev` takes (`UIO_MAXIOV` in the kernel).
 const IOV_MAX: usize = 1024;

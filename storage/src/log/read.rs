@@ -404,21 +404,19 @@ impl LocateJob {
             next: None,
             beyond: None,
         };
-        let start = match self.start {
-            Some(start) => start,
-            None => match source.find(self.from, wait)? {
-                Some((start, _)) => start,
-                None => {
-                    located.source = source;
-                    located.beyond = Some(Beyond {
-                        from: self.from,
-                        bytes_max: self.bytes_max,
-                        visible: self.visible,
-                        at_least_one: self.at_least_one,
-                    });
-                    return Ok(located);
-                }
-            },
+        let found = match self.start {
+            Some(start) => Some(start),
+            None => source.find(self.from, wait)?.map(|(start, _)| start),
+        };
+        let Some(start) = found else {
+            located.source = source;
+            located.beyond = Some(Beyond {
+                from: self.from,
+                bytes_max: self.bytes_max,
+                visible: self.visible,
+                at_least_one: self.at_least_one,
+            });
+            return Ok(located);
         };
         let mut stop = source.stop;
         if let Some(upper) = self.upper

@@ -206,13 +206,6 @@ impl Tail {
         self.pieces.shrink_to_fit();
     }
 
-    /// Forgets everything; only when nothing is unwritten, or the log was truncated.
-    pub(super) fn clear(&mut self) {
-        let end = self.end;
-        *self = Self::new();
-        self.end = end;
-    }
-
     fn copy(&mut self, bytes: &[u8]) {
         if self.chunk.is_empty() {
             self.chunk_stream = self.end;

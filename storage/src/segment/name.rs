@@ -107,7 +107,7 @@ pub fn stray_folder(partition: &TopicPartition, id: u128) -> String {
 
 /// What a folder's name says, or a sentence that says why it cannot be one of ours.
 pub fn parse_folder(name: &str) -> Result<Folder, String> {
-    let marks: [(&str, fn(TopicPartition) -> Folder); 3] = [
+    let marks: [(&str, Marked); 3] = [
         (DELETE_MARK, Folder::Deleted),
         (FUTURE_MARK, Folder::Future),
         (STRAY_MARK, Folder::Stray),
@@ -125,6 +125,9 @@ pub fn parse_folder(name: &str) -> Result<Folder, String> {
     }
     parse_partition(name).map(Folder::Live)
 }
+
+/// Makes a folder of a kind out of its partition.
+type Marked = fn(TopicPartition) -> Folder;
 
 fn parse_partition(name: &str) -> Result<TopicPartition, String> {
     let refusal = |why: &str| {

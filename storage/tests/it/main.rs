@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-#[expect(clippy::disallowed_methods, reason = "tests read fixtures")]
-mod kafka_formats;
 #[expect(clippy::disallowed_methods, reason = "tests copy and compare files")]
 mod kafka_dirs;
+#[expect(clippy::disallowed_methods, reason = "tests read fixtures")]
+mod kafka_formats;

@@ -437,9 +437,6 @@ impl World {
             let newest = newest.find(|batch| batch.producer.is_some_and(|(id, _)| id == producer));
             if known.is_none() && newest.is_some_and(|batch| batch.next <= self.model.start) {
                 // Its records are gone, and the snapshot may have been lost with them.
-                self.model.batches.retain(|b| {
-                    b.producer.is_none_or(|(id, _)| id != producer) || b.next > self.model.start
-                });
                 continue;
             }
             assert_eq!(known, expected, "seed {} producer {producer}", self.seed);
