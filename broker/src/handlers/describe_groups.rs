@@ -47,7 +47,7 @@ pub(crate) async fn handle(
     }
 }
 
-fn answer(
+pub(super) fn answer(
     version: i16,
     group_id: String,
     reply: Result<group::DescribedGroup, GroupError>,

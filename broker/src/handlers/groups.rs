@@ -84,3 +84,6 @@ pub(crate) fn code(error: impl Into<Option<GroupError>>) -> i16 {
     };
     code.code()
 }
+
+#[cfg(test)]
+mod tests;

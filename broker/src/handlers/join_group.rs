@@ -6,6 +6,8 @@
 //! Known deviation: a second `JoinGroup` or `SyncGroup` of a member that is still waiting gets the first answered with
 //! `REBALANCE_IN_PROGRESS`; Kafka never answers the first.
 //!
+//! Known deviation: a refused first `JoinGroup` leaves no trace; Kafka keeps an empty group until the next expiry check.
+//!
 //! Owns: nothing.
 //! Lives on: the connection's shard.
 //! Invariants: none.
@@ -40,7 +42,7 @@ pub(crate) async fn handle(
     }
 }
 
-fn question(context: Context, request: JoinGroupRequest) -> Request {
+pub(super) fn question(context: Context, request: JoinGroupRequest) -> Request {
     let protocol =
         |p: corelog_net::wire::messages::join_group::JoinGroupRequestProtocol| JoinProtocol {
             name: p.name,
@@ -61,7 +63,7 @@ fn question(context: Context, request: JoinGroupRequest) -> Request {
     }))
 }
 
-fn answer(version: i16, joined: JoinedGroup) -> JoinGroupResponse {
+pub(super) fn answer(version: i16, joined: JoinedGroup) -> JoinGroupResponse {
     let member = |member: crate::group::JoinedMember| JoinGroupResponseMember {
         member_id: member.member_id.to_string(),
         group_instance_id: member.instance_id.as_deref().map(String::from),

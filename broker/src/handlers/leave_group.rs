@@ -29,7 +29,7 @@ pub(crate) async fn handle(
     }
 }
 
-fn question(version: i16, request: LeaveGroupRequest) -> Request {
+pub(super) fn question(version: i16, request: LeaveGroupRequest) -> Request {
     let members = if version < 3 {
         vec![LeavingMember {
             member_id: request.member_id,
@@ -50,7 +50,7 @@ fn question(version: i16, request: LeaveGroupRequest) -> Request {
     })
 }
 
-fn answer(version: i16, left: Result<Vec<LeftMember>, GroupError>) -> LeaveGroupResponse {
+pub(super) fn answer(version: i16, left: Result<Vec<LeftMember>, GroupError>) -> LeaveGroupResponse {
     let (error, left) = match left {
         Err(error) => (Some(error), Vec::new()),
         // Before several could leave, the one's fate was the request's.

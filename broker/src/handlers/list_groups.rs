@@ -31,7 +31,7 @@ pub(crate) async fn handle(
 }
 
 /// A coordinator that is elsewhere lists its groups there; one that cannot say spoils the whole list.
-fn answer(replies: Vec<Option<Reply>>) -> ListGroupsResponse {
+pub(super) fn answer(replies: Vec<Option<Reply>>) -> ListGroupsResponse {
     let mut listed = Vec::new();
     for reply in replies {
         match reply {

@@ -54,10 +54,10 @@ pub(crate) async fn handle(
 }
 
 /// Stands in the response where the coordinator has not spoken yet. No code of Kafka's.
-const PENDING: i16 = i16::MAX;
+pub(super) const PENDING: i16 = i16::MAX;
 
 /// The response with what the metadata refuses, and what is left for the coordinator.
-fn sort_out(
+pub(super) fn sort_out(
     image: &Image,
     version: i16,
     asked: Vec<OffsetCommitRequestTopic>,
@@ -118,7 +118,7 @@ fn sort_out(
 }
 
 /// The coordinator's verdicts come in the order of what it was asked.
-fn fill_in(response: &mut OffsetCommitResponse, committed: &[CommittedTopic]) {
+pub(super) fn fill_in(response: &mut OffsetCommitResponse, committed: &[CommittedTopic]) {
     let verdicts = committed.iter().flat_map(|topic| &topic.partitions);
     let pending = response
         .topics

@@ -38,7 +38,7 @@ pub(crate) async fn handle(
 }
 
 /// What the coordinator is asked, and the answers for partitions nothing is known of.
-fn sort_out(
+pub(super) fn sort_out(
     image: &Image,
     request: &OffsetDeleteRequest,
 ) -> (Vec<FetchTopic>, Vec<OffsetDeleteResponseTopic>) {
@@ -74,7 +74,7 @@ fn sort_out(
     (topics, unknown)
 }
 
-fn answer(
+pub(super) fn answer(
     deleted: Result<Vec<CommittedTopic>, GroupError>,
     unknown: Vec<OffsetDeleteResponseTopic>,
 ) -> OffsetDeleteResponse {

@@ -100,7 +100,7 @@ async fn ask(
 }
 
 /// The topics by name, and the answers for ids that nothing is known of.
-fn by_name(
+pub(super) fn by_name(
     image: &Image,
     version: i16,
     group: &mut OffsetFetchRequestGroup,
@@ -143,7 +143,7 @@ fn by_name(
     (Some(topics), unknown)
 }
 
-fn answer_group(
+pub(super) fn answer_group(
     image: &Image,
     version: i16,
     group_id: String,
@@ -192,7 +192,7 @@ fn answer_group(
 }
 
 /// The form before several groups could be asked about. Version 1 has no error but those of partitions.
-fn answer_one(
+pub(super) fn answer_one(
     version: i16,
     asked: &[FetchTopic],
     fetched: Result<Vec<FetchedTopic>, GroupError>,

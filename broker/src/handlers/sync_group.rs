@@ -30,7 +30,7 @@ pub(crate) async fn handle(
     }
 }
 
-fn question(version: i16, request: SyncGroupRequest) -> Result<Request, GroupError> {
+pub(super) fn question(version: i16, request: SyncGroupRequest) -> Result<Request, GroupError> {
     let named = request.protocol_type.is_some() && request.protocol_name.is_some();
     if version >= 5 && !named {
         return Err(GroupError::InconsistentGroupProtocol);
@@ -50,7 +50,7 @@ fn question(version: i16, request: SyncGroupRequest) -> Result<Request, GroupErr
     }))
 }
 
-fn answer(synced: SyncedGroup) -> SyncGroupResponse {
+pub(super) fn answer(synced: SyncedGroup) -> SyncGroupResponse {
     SyncGroupResponse {
         error_code: groups::code(synced.error),
         protocol_type: synced.protocol_type.as_deref().map(String::from),
