@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use corelog_net::wire::header::{RequestHeader, ResponseHeader};
+use corelog_net::wire::messages::{
+    CreateTopicsRequest, CreateTopicsResponse, MetadataRequest, MetadataResponse,
+};
 use corelog_net::wire::visit::{self, Visitor};
 use corelog_net::wire::{ApiKey, Budget, DecodeError, Decoder, Encoder, ErrorCode, Message};
 use serde_json::Value;
@@ -236,4 +239,98 @@ fn the_error_code_table_is_kafkas() {
     assert_eq!(ErrorCode::from_code(-2), None);
     assert_eq!(ErrorCode::from_code(i16::MAX), None);
     assert_eq!(ErrorCode::default(), ErrorCode::None);
+}
+
+/// The exchange of this name, decoded.
+fn named<Q: Message, A: Message>(name: &str, version: i16) -> (Q, A, Value) {
+    let all = exchanges();
+    let found = all
+        .into_iter()
+        .find(|exchange| exchange.path.ends_with(name));
+    let Exchange {
+        json,
+        request,
+        response,
+        ..
+    } = found.expect("the exchange is there");
+    let response = response.expect("a response");
+    let mut budget = Budget::for_frame(request.len());
+    let mut d = Decoder::new(&request, &mut budget);
+    let header = RequestHeader::decode(&mut d).expect("a header");
+    assert_eq!(header.api_version, version);
+    let question = Q::decode(&mut d, version).expect("a request");
+    let mut budget = Budget::for_frame(response.len());
+    let mut d = Decoder::new(&response, &mut budget);
+    ResponseHeader::decode(&mut d, header.api_key, version).expect("a header");
+    (
+        question,
+        A::decode(&mut d, version).expect("a response"),
+        json,
+    )
+}
+
+#[test]
+fn fields_have_the_values_that_kafka_names() {
+    let (request, response, json) =
+        named::<MetadataRequest, MetadataResponse>("metadata/v13-librdkafka-4.json", 13);
+    assert_eq!(request.topics, None);
+    let body = &json["response"]["body"];
+    assert_eq!(body["clusterId"].as_str(), response.cluster_id.as_deref());
+    assert_eq!(body["controllerId"], response.controller_id);
+    assert_eq!(body["brokers"][0]["host"], response.brokers[0].host);
+    assert_eq!(body["brokers"][0]["port"], response.brokers[0].port);
+    for (index, topic) in response.topics.iter().enumerate() {
+        let body = &body["topics"][index];
+        assert_eq!(body["name"].as_str(), topic.name.as_deref());
+        assert_eq!(body["topicId"], topic.topic_id.to_string());
+        assert_eq!(body["isInternal"], topic.is_internal);
+        assert_eq!(
+            body["topicAuthorizedOperations"],
+            topic.topic_authorized_operations
+        );
+        let partitions = body["partitions"].as_array().expect("partitions");
+        assert_eq!(partitions.len(), topic.partitions.len());
+        for (body, partition) in partitions.iter().zip(&topic.partitions) {
+            assert_eq!(body["partitionIndex"], partition.partition_index);
+            assert_eq!(body["leaderId"], partition.leader_id);
+            assert_eq!(body["leaderEpoch"], partition.leader_epoch);
+            assert_eq!(
+                body["replicaNodes"],
+                serde_json::json!(partition.replica_nodes)
+            );
+            assert_eq!(body["isrNodes"], serde_json::json!(partition.isr_nodes));
+        }
+    }
+
+    let (request, response, json) =
+        named::<CreateTopicsRequest, CreateTopicsResponse>("create_topics/v07-franz-go-2.json", 7);
+    let body = &json["request"]["body"];
+    assert_eq!(body["timeoutMs"], request.timeout_ms);
+    assert_eq!(body["validateOnly"], request.validate_only);
+    for (index, topic) in request.topics.iter().enumerate() {
+        let body = &body["topics"][index];
+        assert_eq!(body["name"], topic.name);
+        assert_eq!(body["numPartitions"], topic.num_partitions);
+        assert_eq!(body["replicationFactor"], topic.replication_factor);
+    }
+    let body = &json["response"]["body"]["topics"];
+    for (index, topic) in response.topics.iter().enumerate() {
+        assert_eq!(body[index]["name"], topic.name);
+        assert_eq!(body[index]["topicId"], topic.topic_id.to_string());
+        assert_eq!(body[index]["errorCode"], topic.error_code);
+        assert_eq!(
+            body[index]["errorMessage"].as_str(),
+            topic.error_message.as_deref()
+        );
+        let configs = topic.configs.as_deref().unwrap_or_default();
+        for (place, config) in configs.iter().enumerate() {
+            let body = &body[index]["configs"][place];
+            assert_eq!(body["name"], config.name);
+            assert_eq!(body["value"].as_str(), config.value.as_deref());
+            assert_eq!(body["readOnly"], config.read_only);
+            assert_eq!(body["configSource"], config.config_source);
+            assert_eq!(body["isSensitive"], config.is_sensitive);
+        }
+    }
+    assert!(!request.topics.is_empty() && !response.topics.is_empty());
 }
