@@ -185,15 +185,17 @@ impl Core {
         }
     }
 
-    /// One turn of the loop: foreign wakes, timers, a batch of tasks, the driver.
-    pub(crate) fn turn(&self) {
+    /// One turn of the loop: foreign wakes, timers, a batch of tasks, the driver (which may sleep, unless the
+    /// batch has finished what the loop runs for).
+    pub(crate) fn turn(&self, finished: impl Fn() -> bool) {
         self.prepare();
         for _ in 0..POLLS_PER_TURN {
             let Some(task) = self.next_ready() else { break };
             self.poll_task(task);
         }
-        let wait = self.wait();
-        self.park(wait);
+        if !finished() {
+            self.park(self.wait());
+        }
     }
 
     /// Foreign wakes and timers become ready tasks.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::Backend;
 use crate::op::{OpKey, Ops, Outcome, Work};
+use crate::readiness::Readiness;
 use crate::ring::Ring;
 use crate::runtime::Counters;
 use crate::source::{Direction, Watch};
@@ -40,29 +41,33 @@ pub(crate) enum Event {
 
 pub(crate) enum Driver {
     Ring(Box<Ring>),
+    Readiness(Box<Readiness>),
 }
 
 impl Driver {
     pub(crate) fn backend(&self) -> Backend {
         match self {
             Self::Ring(_) => Backend::Ring,
+            Self::Readiness(_) => Backend::Readiness,
         }
     }
 
     pub(crate) fn register(
         &mut self,
-        _index: u32,
-        _watch: &Watch,
-        _fd: BorrowedFd<'_>,
+        index: u32,
+        watch: &Watch,
+        fd: BorrowedFd<'_>,
     ) -> io::Result<()> {
         match self {
             Self::Ring(_) => Ok(()),
+            Self::Readiness(readiness) => readiness.register(index, watch, fd),
         }
     }
 
-    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch, _fd: BorrowedFd<'_>) {
+    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch, fd: BorrowedFd<'_>) {
         match self {
             Self::Ring(ring) => ring.disarm(index, watch),
+            Self::Readiness(readiness) => readiness.unregister(fd),
         }
     }
 
@@ -75,24 +80,30 @@ impl Driver {
     ) {
         match self {
             Self::Ring(ring) => ring.arm(index, watch, fd, direction),
+            // Registered once, for every edge.
+            Self::Readiness(_) => {}
         }
     }
 
     pub(crate) fn start(&mut self, key: OpKey, ops: &mut Ops) {
         match self {
             Self::Ring(ring) => ring.start(key, ops),
+            Self::Readiness(readiness) => readiness.start(key, ops),
         }
     }
 
     pub(crate) fn cancel(&mut self, key: OpKey) {
         match self {
             Self::Ring(ring) => ring.cancel(key),
+            // The helper finishes what it was sent; its answer finds an orphaned slot.
+            Self::Readiness(_) => {}
         }
     }
 
     pub(crate) fn cancel_all(&mut self) {
         match self {
             Self::Ring(ring) => ring.cancel_all(),
+            Self::Readiness(_) => {}
         }
     }
 
@@ -100,12 +111,14 @@ impl Driver {
     pub(crate) fn in_flight(&self) -> usize {
         match self {
             Self::Ring(ring) => ring.in_flight(),
+            Self::Readiness(readiness) => readiness.in_flight(),
         }
     }
 
     pub(crate) fn park(&mut self, wait: Wait, events: &mut Vec<Event>, counters: &Counters) {
         match self {
             Self::Ring(ring) => ring.park(wait, events, counters),
+            Self::Readiness(readiness) => readiness.park(wait, events, counters),
         }
     }
 }

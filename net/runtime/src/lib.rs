@@ -12,6 +12,7 @@ pub mod limits;
 mod map;
 mod mesh;
 mod op;
+mod readiness;
 mod ring;
 mod runtime;
 mod shared_waker;

@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode};
 use rustix::io::Errno;
 
 use crate::config::StartError;
@@ -361,14 +361,14 @@ fn build(mut entries: u32) -> Result<IoUring, StartError> {
 }
 
 fn build_sized(entries: u32) -> io::Result<IoUring> {
-    let mut builder = IoUring::<squeue::Entry, cqueue::Entry>::builder();
+    let mut builder = IoUring::<Entry, cqueue::Entry>::builder();
     builder
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_taskrun_flag()
         .setup_submit_all()
         .setup_cqsize(entries * 4);
-    let mut bare = builder.clone();
+    let bare = builder.clone();
     match builder.setup_no_sqarray().build(entries) {
         // Before Linux 6.6.
         Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use crate::config::{Backend, BackendChoice, Config, StartError};
 use crate::core::{Core, in_runtime};
 use crate::driver::Driver;
+use crate::readiness::Readiness;
 use crate::ring::Ring;
 use crate::slot::Slot;
 use crate::task::spawn;
@@ -54,7 +55,7 @@ impl Runtime {
         let entered = self.core.enter();
         let root = spawn("root", root);
         while !root.is_done() {
-            self.core.turn();
+            self.core.turn(|| root.is_done());
         }
         let result = root.take_result().expect("a finished task has its result");
         drop(root);
@@ -77,15 +78,18 @@ impl Drop for Runtime {
 }
 
 fn choose(config: &Config, slot: &'static Slot) -> Result<Driver, StartError> {
+    let ring = || Ring::new(config.ring_entries, slot).map(|ring| Driver::Ring(Box::new(ring)));
+    let readiness = || match Readiness::new(config.shard, slot) {
+        Ok(readiness) => Ok(Driver::Readiness(Box::new(readiness))),
+        Err(error) => Err(StartError::Readiness(error)),
+    };
     match config.backend {
-        BackendChoice::Ring | BackendChoice::Auto => Ok(Driver::Ring(Box::new(Ring::new(
-            config.ring_entries,
-            slot,
-        )?))),
-        BackendChoice::Readiness => Ok(Driver::Ring(Box::new(Ring::new(
-            config.ring_entries,
-            slot,
-        )?))),
+        BackendChoice::Ring => ring(),
+        BackendChoice::Readiness => readiness(),
+        BackendChoice::Auto => ring().or_else(|refusal| {
+            tracing::warn!(shard = config.shard, "running on epoll: {refusal}");
+            readiness()
+        }),
     }
 }
 
