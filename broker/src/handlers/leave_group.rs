@@ -50,7 +50,10 @@ pub(super) fn question(version: i16, request: LeaveGroupRequest) -> Request {
     })
 }
 
-pub(super) fn answer(version: i16, left: Result<Vec<LeftMember>, GroupError>) -> LeaveGroupResponse {
+pub(super) fn answer(
+    version: i16,
+    left: Result<Vec<LeftMember>, GroupError>,
+) -> LeaveGroupResponse {
     let (error, left) = match left {
         Err(error) => (Some(error), Vec::new()),
         // Before several could leave, the one's fate was the request's.
