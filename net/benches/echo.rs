@@ -121,7 +121,7 @@ fn measure(kind: Kind, connections: usize, in_flight: usize, measured: Duration)
                     None
                 }
                 Kind::Served => {
-                    let limits = ConnectionLimits::default();
+                    let limits = ConnectionLimits { backlog: 512, ..ConnectionLimits::default() };
                     let admission = Admission::new(1, &limits);
                     let echo = Rc::new(Echo {
                         body: Bytes::from(vec![7; RESPONSE - 8]),
@@ -135,7 +135,9 @@ fn measure(kind: Kind, connections: usize, in_flight: usize, measured: Duration)
                     Some(server)
                 }
             };
-            sleep(Duration::from_millis(300)).await;
+            while count.load(Ordering::Relaxed) < 20_000 {
+                sleep(Duration::from_millis(10)).await;
+            }
             let (before, requests_before) = (cpu_time(), count.load(Ordering::Relaxed));
             let end = now() + measured;
             while now() < end {
@@ -253,23 +255,22 @@ struct CpuTime {
     system: f64,
 }
 
-/// CPU time of this thread in microseconds.
+/// CPU time of this thread in microseconds: the sum to the nanosecond from the scheduler, divided as
+/// the clock ticks saw it.
 #[expect(clippy::disallowed_methods, reason = "a bench looks at its own thread")]
 fn cpu_time() -> CpuTime {
-    let stat = std::fs::read("/proc/thread-self/stat").expect("/proc");
-    let stat = String::from_utf8_lossy(&stat);
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .expect("after the name")
-        .split_whitespace()
-        .collect();
-    // utime and stime are fields 14 and 15, in ticks of 10 ms; what follows the name begins at 3.
-    let micros = |at: usize| fields[at - 3].parse::<f64>().expect("a number") * 10_000.0;
-    CpuTime {
-        user: micros(14),
-        system: micros(15),
-    }
+    let field = |file: &str, at: usize| {
+        let text = std::fs::read(format!("/proc/thread-self/{file}")).expect("/proc");
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let after_name = text.rsplit(')').next().expect("some text").to_owned();
+        let field = after_name.split_whitespace().nth(at).expect("the field").to_owned();
+        field.parse::<f64>().expect("a number")
+    };
+    // Fields 14 and 15 of stat are user and system ticks; what follows the name begins at 3.
+    let (user, system) = (field("stat", 11), field("stat", 12));
+    let total = field("schedstat", 0) / 1000.0;
+    let share = user / (user + system).max(1.0);
+    CpuTime { user: total * share, system: total * (1.0 - share) }
 }
 
 const REQUEST: usize = 100;

@@ -52,6 +52,6 @@ impl Transport {
     }
 
     pub(crate) fn shutdown_write(&self) {
-        self.0.shutdown();
+        self.0.shutdown_send();
     }
 }
