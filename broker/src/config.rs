@@ -27,4 +27,4 @@ pub use layers::{ConfigMap, Layers, Source};
 pub use listener::{Endpoint, Listener, SecurityProtocol};
 pub use properties::{FileText, StaticSettings};
 pub use setting::{Setting, Status, Type, UpdateMode, Value};
-pub use topic::{Compression, TimestampType, TopicConfig};
+pub use topic::{Compression, TopicConfig};

@@ -66,3 +66,6 @@ fn refuse(error: ErrorCode) -> Refusal {
 
 /// Most partitions one request may create; more would stall every other request.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests;

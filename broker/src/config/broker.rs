@@ -815,3 +815,6 @@ const KNOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("rlmm.config.", "tiered storage is not part of this broker"),
     ("confluent.", "it belongs to another product"),
 ];
+
+#[cfg(test)]
+mod tests;

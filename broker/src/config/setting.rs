@@ -431,3 +431,6 @@ fn java_bucket(name: &str, buckets: u32) -> u32 {
     });
     (hash ^ (hash >> 16)) & (buckets - 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@
 //! exists must stay usable.
 //! **Not here**: which values may be stored (`alter`).
 
+use corelog_storage::batch::{self, BatchRules, Codec, TimestampRules, TimestampType};
+use corelog_storage::log::LogSettings;
+
 use super::layers::{ConfigMap, Layers, Source};
 use super::setting::{Setting, Value};
 use super::topic_settings;
@@ -26,15 +29,6 @@ pub enum Compression {
     Lz4(i32),
     /// Zstandard.
     Zstd(i32),
-}
-
-/// Whose clock stamps records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's, at append.
-    LogAppendTime,
 }
 
 /// What the settings of one topic mean. Times are milliseconds, sizes bytes; `None` is "no limit".
@@ -126,6 +120,57 @@ impl TopicConfig {
             segment_jitter_ms: values.number("segment.jitter.ms"),
             segment_ms: values.number("segment.ms"),
             unclean_leader_election_enable: values.flag("unclean.leader.election.enable"),
+        }
+    }
+}
+
+impl Compression {
+    /// What the broker compresses with; `None` keeps the producer's batches as they are.
+    #[must_use]
+    pub fn target(self) -> Option<batch::Compression> {
+        let with = |codec, level| Some(batch::Compression { codec, level });
+        match self {
+            Self::Producer => None,
+            Self::Uncompressed => with(Codec::None, None),
+            // -1 is gzip's own default.
+            Self::Gzip(level) => with(Codec::Gzip, Some(level).filter(|level| *level > 0)),
+            Self::Snappy => with(Codec::Snappy, None),
+            Self::Lz4(level) => with(Codec::Lz4, Some(level)),
+            Self::Zstd(level) => with(Codec::Zstd, Some(level)),
+        }
+    }
+}
+
+impl TopicConfig {
+    /// What a log of this topic goes by.
+    #[must_use]
+    pub fn log_settings(&self, producer_id_expiration_ms: i64) -> LogSettings {
+        LogSettings {
+            segment_bytes: self.segment_bytes.unsigned_abs(),
+            segment_ms: self.segment_ms,
+            segment_jitter_ms: self.segment_jitter_ms,
+            segment_index_bytes: self.segment_index_bytes.unsigned_abs(),
+            index_interval_bytes: self.index_interval_bytes.unsigned_abs(),
+            retention_bytes: self.retention_bytes.map(i64::unsigned_abs),
+            retention_ms: self.retention_ms,
+            delete: self.delete,
+            producer_id_expiration_ms,
+        }
+    }
+
+    /// What a produced batch must satisfy. Whether zstd is known depends on the request's version.
+    #[must_use]
+    pub fn batch_rules(&self, zstd: bool) -> BatchRules {
+        BatchRules {
+            batch_bytes_max: usize::try_from(self.max_message_bytes).unwrap_or(0),
+            zstd,
+            compacted: self.compact,
+            timestamps: TimestampRules {
+                kind: self.message_timestamp_type,
+                before_ms_max: self.message_timestamp_before_max_ms,
+                after_ms_max: self.message_timestamp_after_max_ms,
+            },
+            ..BatchRules::default()
         }
     }
 }

@@ -477,3 +477,6 @@ pub const TOPIC_OPERATIONS: i32 = 3576;
 pub const CLUSTER_OPERATIONS: i32 = 8096;
 const BROKER_ENDPOINT: i8 = 1;
 const CONTROLLER_ENDPOINT: i8 = 2;
+
+#[cfg(test)]
+mod tests;

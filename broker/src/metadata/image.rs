@@ -683,3 +683,6 @@ impl Image {
 pub const LEADER_UNCHANGED: i32 = -2;
 /// In a [`PartitionChangeRecord`]: the recovery state stays.
 pub const RECOVERY_UNCHANGED: i8 = -1;
+
+#[cfg(test)]
+mod tests;

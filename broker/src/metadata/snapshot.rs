@@ -253,3 +253,6 @@ fn topic_record(name: &str, topic_id: corelog_net::wire::Uuid) -> TopicRecord {
 
 const RECORDS_PER_BATCH: usize = 1024;
 const CONTROL_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;

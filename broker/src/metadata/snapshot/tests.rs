@@ -1,0 +1,159 @@
+//! Snapshots are whole or refused.
+
+use bytes::Bytes;
+use corelog_net::wire::Uuid;
+use corelog_storage::types::{LeaderEpoch, Timestamp};
+
+use super::{SnapshotError, SnapshotId, read, write};
+use crate::config::Endpoint;
+use crate::metadata::bootstrap::{self, NodeRegistration, Restart};
+use crate::metadata::{Image, Replay};
+
+fn node() -> NodeRegistration {
+    NodeRegistration {
+        node_id: 1,
+        incarnation_id: Uuid([5; 16]),
+        endpoints: vec![Endpoint::parse("PLAINTEXT://localhost:9092").expect("an endpoint")],
+        rack: Some("r".to_owned()),
+        log_dirs: vec![Uuid([6; 16])],
+    }
+}
+
+fn started() -> Image {
+    let mut replay = Replay::default();
+    for record in bootstrap::empty_cluster() {
+        replay.record(record).expect("it fits");
+    }
+    for record in bootstrap::start(&Image::default(), &node(), 9, Restart::Clean) {
+        replay.record(record).expect("it fits");
+    }
+    let replayed = replay.finish();
+    assert!(!replayed.open_transaction);
+    replayed.image
+}
+
+fn bytes(image: &Image) -> Vec<u8> {
+    let (epoch, time) = (LeaderEpoch(3), Timestamp(1_700_000_000_000));
+    write(
+        &image.to_records(),
+        image.metadata_version(),
+        epoch,
+        time,
+        time,
+    )
+    .expect("a snapshot")
+}
+
+#[test]
+fn names() {
+    let id = SnapshotId {
+        end_offset: 218,
+        epoch: 1,
+    };
+    assert_eq!(id.file_name(), "00000000000000000218-0000000001.checkpoint");
+    assert_eq!(SnapshotId::from_file_name(&id.file_name()), Some(id));
+    let others = [
+        "00000000000000000218-0000000001.checkpoint.part",
+        "00000000000000000218-0000000001.checkpoint.deleted",
+        "218-1.checkpoint",
+        "bootstrap.checkpoint",
+        "0000000000000000+218-0000000001.checkpoint",
+    ];
+    for name in others {
+        assert_eq!(SnapshotId::from_file_name(name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_first_start_gives_a_registered_unfenced_node_and_the_features_of_4_3() {
+    let image = started();
+    let broker = image.broker(1).expect("this node");
+    assert!(!broker.fenced());
+    assert_eq!(broker.endpoint("PLAINTEXT"), Some(("localhost", 9092)));
+    assert_eq!(broker.registration.broker_epoch, 9);
+    let levels: Vec<_> = image
+        .features()
+        .iter()
+        .map(|(name, level)| (name.as_str(), *level))
+        .collect();
+    let expected = [
+        ("eligible.leader.replicas.version", 1),
+        ("group.version", 1),
+        ("metadata.version", 30),
+        ("share.version", 1),
+        ("streams.version", 1),
+        ("transaction.version", 2),
+    ];
+    assert_eq!(levels, expected);
+    let stop = bootstrap::stop(&image, 1);
+    let (stopped, delta) = image.after(&stop).expect("it fits");
+    assert!(delta.brokers && stopped.broker(1).expect("this node").fenced());
+    assert_eq!(bootstrap::stop(&stopped, 1), []);
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let mut image = started();
+    let id = SnapshotId {
+        end_offset: 10,
+        epoch: 3,
+    };
+    image.set_at(id);
+    assert_eq!(
+        read(bytes(&image).into(), id).expect("a whole snapshot"),
+        image
+    );
+}
+
+#[test]
+fn a_cut_or_damaged_snapshot_is_refused() {
+    let whole = bytes(&started());
+    let id = SnapshotId::default();
+    for end in 0..whole.len() {
+        let cut = Bytes::copy_from_slice(&whole[..end]);
+        let error = read(cut, id).expect_err("a cut file");
+        let expected = matches!(
+            error,
+            SnapshotError::NoHeader | SnapshotError::NoFooter | SnapshotError::Replay(_)
+        );
+        assert!(expected, "{error}");
+    }
+    for position in [20, whole.len() / 2, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[position] ^= 1;
+        assert!(read(damaged.into(), id).is_err());
+    }
+    let footer_first = whole[whole.len() - 75..].to_vec();
+    assert!(read(footer_first.into(), id).is_err());
+}
+
+#[test]
+fn a_node_takes_the_lead_of_what_it_holds() {
+    let log = include_bytes!("../../../tests/fixtures/metadata/00000000000000000000.log");
+    let mut replay = Replay::default();
+    let rest = replay
+        .batches(Bytes::from_static(log))
+        .expect("a log of Kafka");
+    assert_eq!(rest, 0);
+    let image = replay.finish().image;
+    let records = bootstrap::start(&image, &node(), 473, Restart::Clean);
+    assert_eq!(records.len(), 1 + image.partition_count());
+    let (after, _) = image.after(&records).expect("they fit");
+    for (before, topic) in image.topics_sorted().into_iter().zip(after.topics_sorted()) {
+        for (before, partition) in before.partitions.iter().zip(&topic.partitions) {
+            assert_eq!((partition.leader, &partition.isr), (1, &vec![1]));
+            assert_eq!(partition.leader_epoch, before.leader_epoch + 1);
+            assert_eq!(partition.leader_recovery_state, 0);
+            assert!(partition.eligible_leader_replicas.is_empty());
+            assert!(partition.last_known_elr.is_empty());
+        }
+    }
+    assert_eq!(
+        bootstrap::start(&after, &node(), 600, Restart::Clean).len(),
+        1
+    );
+    let unclean = bootstrap::start(&after, &node(), 600, Restart::Unclean);
+    let (later, _) = after.after(&unclean).expect("they fit");
+    let epoch = |image: &Image| image.topic("plain").expect("a topic").partitions[0].leader_epoch;
+    assert_eq!(epoch(&later), epoch(&after) + 1);
+}
