@@ -121,7 +121,10 @@ fn measure(kind: Kind, connections: usize, in_flight: usize, measured: Duration)
                     None
                 }
                 Kind::Served => {
-                    let limits = ConnectionLimits { backlog: 512, ..ConnectionLimits::default() };
+                    let limits = ConnectionLimits {
+                        backlog: 512,
+                        ..ConnectionLimits::default()
+                    };
                     let admission = Admission::new(1, &limits);
                     let echo = Rc::new(Echo {
                         body: Bytes::from(vec![7; RESPONSE - 8]),
@@ -263,14 +266,21 @@ fn cpu_time() -> CpuTime {
         let text = std::fs::read(format!("/proc/thread-self/{file}")).expect("/proc");
         let text = String::from_utf8_lossy(&text).into_owned();
         let after_name = text.rsplit(')').next().expect("some text").to_owned();
-        let field = after_name.split_whitespace().nth(at).expect("the field").to_owned();
+        let field = after_name
+            .split_whitespace()
+            .nth(at)
+            .expect("the field")
+            .to_owned();
         field.parse::<f64>().expect("a number")
     };
     // Fields 14 and 15 of stat are user and system ticks; what follows the name begins at 3.
     let (user, system) = (field("stat", 11), field("stat", 12));
     let total = field("schedstat", 0) / 1000.0;
     let share = user / (user + system).max(1.0);
-    CpuTime { user: total * share, system: total * (1.0 - share) }
+    CpuTime {
+        user: total * share,
+        system: total * (1.0 - share),
+    }
 }
 
 const REQUEST: usize = 100;

@@ -3,8 +3,9 @@
 //! **Owns** the bounds of connections and their defaults.
 //! **Lives on** any thread: a plain value, read once from the settings.
 //! **Invariants** 1. With these bounds the memory that a shard's connections hold is at most
-//! `2 × request_bytes_max + connections × (RECEIVE_BLOCK_MAX + response_bytes_max + one response)`,
-//! whatever peers send and however little they read.
+//! `4 × 2 × request_bytes_max + connections × (one receive block + response_bytes_max + one response)`,
+//! whatever peers send and however little they read. The 4 is the runtime's steps of block sizes; a
+//! receive block has at most 256 KiB.
 //! **Not here**: the limits of messages (`wire::limits`); who counts (`connection`, `server`).
 
 use std::net::IpAddr;
@@ -83,10 +84,6 @@ pub(crate) const TRUST_MIN: usize = 256 * 1024;
 
 /// Growth of the belief.
 pub(crate) const TRUST_FACTOR: usize = 4;
-
-/// Bytes read beyond the end of a large frame: enough for the beginning of the next, and few to
-/// copy.
-pub(crate) const OVERRUN: usize = 4 * 1024;
 
 /// Response bytes of one vectored send; more wait for the next one. Also how finely the server sees
 /// that a slow peer reads.

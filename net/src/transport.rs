@@ -36,8 +36,7 @@ impl Transport {
     }
 
     #[inline]
-    pub(crate) async fn recv(&self, into: Block, wanted: usize) -> Io<usize, Block> {
-        let _ = wanted;
+    pub(crate) async fn recv(&self, into: Block) -> Io<usize, Block> {
         self.0.recv(into).await
     }
 

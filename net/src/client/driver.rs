@@ -17,7 +17,7 @@ use corelog_runtime::block;
 use super::{ClientError, State, WRITABLE_BELOW};
 use crate::frame::{Body, SIZE_PREFIX};
 use crate::limits::{
-    OVERRUN, OWN_BLOCK_MIN, SEND_BYTES_MAX, SEND_PARTS_MAX, SHARED_BLOCK, TRUST_FACTOR, TRUST_MIN,
+    OWN_BLOCK_MIN, SEND_BYTES_MAX, SEND_PARTS_MAX, SHARED_BLOCK, TRUST_FACTOR, TRUST_MIN,
 };
 use crate::transport::Transport;
 
@@ -165,12 +165,7 @@ async fn receive_frame(
                 larger.extend_from_slice(&into);
                 into = larger;
             }
-            let wanted = if small {
-                usize::MAX
-            } else {
-                frame_size - into.len() + OVERRUN
-            };
-            let (result, back) = transport.recv(into, wanted).await;
+            let (result, back) = transport.recv(into).await;
             into = back;
             if result.map_err(failed)? == 0 {
                 return Err(ClientError::Closed { addr });

@@ -23,7 +23,7 @@ use super::CloseReason;
 use super::budget::Charge;
 use super::state::{Progress, Shared};
 use crate::frame::HEAD;
-use crate::limits::{OVERRUN, OWN_BLOCK_MIN, SHARED_BLOCK, TRUST_FACTOR, TRUST_MIN};
+use crate::limits::{OWN_BLOCK_MIN, SHARED_BLOCK, TRUST_FACTOR, TRUST_MIN};
 use crate::transport::Transport;
 
 pub(super) struct Input {
@@ -116,12 +116,7 @@ impl Input {
                     .map_err(|_| CloseReason::Overdrawn)?;
                 into = moved_to_larger(&into, capacity);
             }
-            let wanted = if small {
-                usize::MAX
-            } else {
-                frame_size - into.len() + OVERRUN
-            };
-            let (result, back) = transport.recv(into, wanted).await;
+            let (result, back) = transport.recv(into).await;
             into = back;
             shared.moved();
             shared.counters.receives.add(1);

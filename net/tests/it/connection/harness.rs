@@ -222,7 +222,9 @@ impl Service for Script {
 
 /// Bytes that are not all alike.
 pub(crate) fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|at| (at * 7 + at / 251) as u8).collect()
+    (0..size)
+        .map(|at| (at * 7 + at / 251).to_be_bytes()[7])
+        .collect()
 }
 
 /// A server of one shard.
