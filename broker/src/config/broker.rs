@@ -21,7 +21,7 @@ use super::{broker_settings, setting};
 pub enum IoBackend {
     /// The best that is allowed here.
     Auto,
-    /// io_uring or nothing.
+    /// `io_uring` or nothing.
     Ring,
     /// epoll.
     Readiness,
@@ -404,7 +404,7 @@ fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, text) in fixed.values() {
         let Some(row) = broker_settings::find(name) else {
-            notes.extend(unknown(fixed, name));
+            notes.push(unknown(fixed, name));
             continue;
         };
         let origin = fixed
@@ -436,7 +436,7 @@ fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
                 )));
             }
             Status::Refused(reason) => {
-                faults.push(format!("{origin}: {name} cannot be set: {reason}"))
+                faults.push(format!("{origin}: {name} cannot be set: {reason}"));
             }
         }
     }
@@ -444,7 +444,7 @@ fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
 }
 
 /// What to say about a name that has no row.
-fn unknown(fixed: &StaticSettings, name: &str) -> Option<Note> {
+fn unknown(fixed: &StaticSettings, name: &str) -> Note {
     let origin = fixed
         .origin(name)
         .map(ToString::to_string)
@@ -453,16 +453,12 @@ fn unknown(fixed: &StaticSettings, name: &str) -> Option<Note> {
         .iter()
         .find(|(prefix, _)| name.starts_with(prefix))
     {
-        return Some(Note::Warning(format!(
-            "{origin}: {name} has no effect: {reason}"
-        )));
+        return Note::Warning(format!("{origin}: {name} has no effect: {reason}"));
     }
     let near = nearest(name)
         .map(|near| format!("; did you mean {near}?"))
         .unwrap_or_default();
-    Some(Note::Warning(format!(
-        "{origin}: unknown setting {name}{near}"
-    )))
+    Note::Warning(format!("{origin}: unknown setting {name}{near}"))
 }
 
 /// The known name that takes the fewest edits, if they are few for its length.
@@ -503,7 +499,8 @@ fn at(fixed: &StaticSettings, name: &str, sentence: &str) -> String {
 fn check_roles(values: Values<'_>, node_id: i32) -> Result<(), String> {
     let fixed = values.layers.fixed;
     let roles = values.list("process.roles");
-    if !roles.is_empty() && !(roles.iter().any(|role| role == "broker") && roles.len() == 2) {
+    // The table allows no other roles and drops doubles, so two are both.
+    if roles.len() == 1 {
         let sentence = "must be broker,controller: this broker is its own controller for now";
         return Err(at(fixed, "process.roles", sentence));
     }

@@ -32,6 +32,10 @@ pub enum Compression {
 }
 
 /// What the settings of one topic mean. Times are milliseconds, sizes bytes; `None` is "no limit".
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     /// `cleanup.policy` has `compact`.

@@ -11,6 +11,7 @@ use corelog_net::wire::messages::create_topics::{
 };
 use corelog_net::wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use corelog_net::wire::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
+use corelog_net::wire::messages::list_partition_reassignments::ListPartitionReassignmentsRequest;
 use corelog_net::wire::messages::{
     alter_configs, alter_partition_reassignments as reassign, incremental_alter_configs as alter,
 };
@@ -501,6 +502,15 @@ fn alter(
     (result.error_code, result.error_message)
 }
 
+/// Type, name, changes; code and message.
+type Altered<'a> = (
+    i8,
+    &'a str,
+    Vec<(&'a str, i8, Option<&'a str>)>,
+    i16,
+    Option<&'a str>,
+);
+
 #[test]
 fn settings_change_as_kafka_changes_them() {
     let mut node = Node::new("");
@@ -515,7 +525,7 @@ fn settings_change_as_kafka_changes_them() {
     let io = thread(
         "Dynamic thread count update validation failed for num.io.threads=1000, value should not be greater than double the current value 8",
     );
-    let rows: Vec<(i8, &str, Vec<(&str, i8, Option<&str>)>, i16, Option<&str>)> = vec![
+    let rows: Vec<Altered<'_>> = vec![
         (
             2,
             "g",
@@ -946,7 +956,9 @@ fn elections_and_reassignments_of_one_node() {
     assert_eq!(move_to("g", None, true), (85, None));
     assert_eq!(move_to("g", Some(&[1, 2]), false), (39, two));
     assert_eq!(move_to("g", Some(&[1]), true), (0, None));
-    let list = node.controller().list_reassignments(&Default::default());
+    let list = node
+        .controller()
+        .list_reassignments(&ListPartitionReassignmentsRequest::default());
     assert_eq!((list.topics.len(), list.error_code), (0, 0));
 }
 

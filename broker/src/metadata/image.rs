@@ -473,7 +473,7 @@ impl Image {
                 Arc::make_mut(&mut self.scram).insert(key, record.clone());
             }
             MetadataRecord::FeatureLevel(record) => {
-                self.set_feature(&record.name, record.feature_level)
+                self.set_feature(&record.name, record.feature_level);
             }
             MetadataRecord::ClientQuota(record) => self.set_quota(record),
             MetadataRecord::ProducerIds(record) => {

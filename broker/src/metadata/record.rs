@@ -124,7 +124,7 @@ metadata_records! {
     RemoveAccessControlEntry(RemoveAccessControlEntryRecord),
     /// Nothing.
     NoOp(NoOpRecord),
-    /// How far a migration from ZooKeeper is.
+    /// How far a migration from `ZooKeeper` is.
     ZkMigrationState(ZkMigrationStateRecord),
     /// A SCRAM credential is gone.
     RemoveUserScramCredential(RemoveUserScramCredentialRecord),
