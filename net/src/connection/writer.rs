@@ -73,6 +73,10 @@ impl Gathered {
                 Front::Response(response) => {
                     self.responses += 1;
                     let (responses, bytes) = shared.sending.get();
+                    if responses == 0 {
+                        // The service may have taken long; the peer's time to read begins now.
+                        shared.moved();
+                    }
                     shared
                         .sending
                         .set((responses + 1, bytes + response.memory()));
