@@ -1,6 +1,12 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod config;
 pub mod controller;
 pub mod group;
+mod handlers;
+mod mesh;
 pub mod metadata;
+mod partition;
+mod shard;

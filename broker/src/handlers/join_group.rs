@@ -52,7 +52,7 @@ pub(super) fn question(context: Context, request: JoinGroupRequest) -> Request {
         group_id: request.group_id,
         member_id: request.member_id,
         instance_id: request.group_instance_id,
-        client_id: context.client_id.unwrap_or_default(),
+        client_id: context.client_id,
         client_host: context.client_host,
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms: request.rebalance_timeout_ms,

@@ -31,7 +31,7 @@ pub use companion::blocking;
 pub use config::{Backend, BackendChoice, Config, StartError};
 pub use core::{in_runtime, random, shard};
 pub use file::{File, Temperature};
-pub use map::{Map, Seeded, Set, seed_maps};
+pub use map::{Map, Seeded, Set, entropy, seed_maps};
 pub use mesh::{Port, mesh};
 pub use runtime::{Runtime, Stats, stats};
 pub use signals::{Signal, Signals};

@@ -69,3 +69,8 @@ pub(crate) fn lowest_priority() {
     // Lowering one's own priority is always allowed; a kernel that refuses leaves it as it was.
     let _ = rustix::process::setpriority_process(Some(thread), 19);
 }
+
+/// The machine's own name, as `hostname` prints it; `uname(2)`.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -44,7 +44,7 @@ impl BuildHasher for Seeded {
     }
 }
 
-/// 64 bits from the operating system.
-pub(crate) fn entropy() -> u64 {
+/// 64 bits from the operating system, also outside of a runtime: for ids made before one runs.
+pub fn entropy() -> u64 {
     RandomState::new().hash_one(0x636f_7265_6c6f_67_u64)
 }

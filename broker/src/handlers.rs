@@ -1,0 +1,217 @@
+//! The table of APIs: key, versions, handler. ApiVersions, dispatch and metrics come from it.
+//!
+//! Owns: [`versions`], [`dispatch`].
+//! Lives on: every shard; a handler runs on the connection's shard and asks others by `mesh.call`.
+//! Invariants:
+//! 1. What is advertised works, in every version advertised.
+//! 2. A handler returns a response, never an error: authorize, look up, one call into the domain.
+//! 3. Requests of one connection take effect in the order they were sent: a produce is *dispatched*
+//!    only when everything before it on the connection is done or dispatched (see [`Turn`]).
+//!
+//! Not here: framing, response order (`corelog_net::connection`), Produce's and Fetch's own walks.
+
+pub(crate) mod alter_configs;
+pub(crate) mod api_versions;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_groups;
+pub(crate) mod delete_records;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod describe_groups;
+pub(crate) mod describe_topic_partitions;
+pub(crate) mod error_code;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod groups;
+pub(crate) mod heartbeat;
+pub(crate) mod incremental_alter_configs;
+pub(crate) mod init_producer_id;
+pub(crate) mod join_group;
+pub(crate) mod leave_group;
+pub(crate) mod list_groups;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod offset_commit;
+pub(crate) mod offset_delete;
+pub(crate) mod offset_fetch;
+pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod produce;
+pub(crate) mod sync_group;
+
+use std::cell::Cell;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use corelog_net::connection::{Dispatched, Reply, Request, Response};
+use corelog_net::wire::{self, ApiKey, Budget, Decoder};
+use corelog_runtime::Notify;
+
+use crate::shard::Shard;
+
+macro_rules! apis {
+    ($( $api:ident $versions:expr => $module:ident; )*) => {
+        /// The versions of `key` that work; `None`: the API is not served.
+        pub(crate) fn versions(key: ApiKey) -> Option<RangeInclusive<i16>> {
+            match key {
+                ApiKey::Produce => Some(produce::VERSIONS),
+                ApiKey::Fetch => Some(fetch::VERSIONS),
+                $( ApiKey::$api => Some($versions), )*
+                _ => None,
+            }
+        }
+
+        /// Every API served.
+        pub(crate) const SERVED: &[ApiKey] = &[ApiKey::Produce, ApiKey::Fetch, $( ApiKey::$api, )*];
+
+        async fn answer(shard: Rc<Shard>, context: Context, request: Request) -> Reply {
+            match request.header.api_key {
+                $( ApiKey::$api => reply(shard, context, request, $module::handle).await, )*
+                _ => Reply::Close("an API that is not served"),
+            }
+        }
+    };
+}
+
+apis! {
+    // api                    versions   handler
+    ListOffsets               1..=11  => list_offsets;
+    Metadata                  0..=13  => metadata;
+    OffsetCommit              2..=10  => offset_commit;
+    OffsetFetch               1..=10  => offset_fetch;
+    FindCoordinator           0..=6   => find_coordinator;
+    JoinGroup                 0..=9   => join_group;
+    Heartbeat                 0..=4   => heartbeat;
+    LeaveGroup                0..=5   => leave_group;
+    SyncGroup                 0..=5   => sync_group;
+    DescribeGroups            0..=6   => describe_groups;
+    ListGroups                0..=5   => list_groups;
+    ApiVersions               0..=4   => api_versions;
+    CreateTopics              2..=7   => create_topics;
+    DeleteTopics              1..=6   => delete_topics;
+    DeleteRecords             0..=2   => delete_records;
+    InitProducerId            0..=5   => init_producer_id;
+    OffsetForLeaderEpoch      2..=4   => offset_for_leader_epoch;
+    DescribeConfigs           1..=4   => describe_configs;
+    AlterConfigs              0..=2   => alter_configs;
+    CreatePartitions          0..=3   => create_partitions;
+    DeleteGroups              0..=2   => delete_groups;
+    IncrementalAlterConfigs   0..=1   => incremental_alter_configs;
+    OffsetDelete              0..=0   => offset_delete;
+    DescribeCluster           0..=2   => describe_cluster;
+    DescribeTopicPartitions   0..=0   => describe_topic_partitions;
+}
+
+/// What a handler knows of the request besides its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    pub(crate) version: i16,
+    pub(crate) client_id: String,
+    pub(crate) client_host: String,
+    /// The listener it came in by, whose advertised address the answers name.
+    pub(crate) listener: usize,
+}
+
+/// The order of a connection's requests. The connection polls all replies at once; requests with
+/// effects nevertheless take place one after the other, as Kafka does it.
+#[derive(Default)]
+pub(crate) struct Turn {
+    begun: Cell<u64>,
+    done: Cell<u64>,
+    moved: Notify,
+}
+
+/// A request's place in the order; its drop lets the next one begin.
+struct Place {
+    turn: Rc<Turn>,
+    number: u64,
+}
+
+impl Turn {
+    fn place(self: &Rc<Self>) -> Place {
+        let number = self.begun.get();
+        self.begun.set(number + 1);
+        Place {
+            turn: Rc::clone(self),
+            number,
+        }
+    }
+
+    /// Waits until everything begun so far is done.
+    pub(crate) async fn idle(&self) {
+        self.reaches(self.begun.get()).await;
+    }
+
+    /// Waits until `number` requests are done.
+    async fn reaches(&self, number: u64) {
+        while self.done.get() < number {
+            self.moved.notified().await;
+        }
+    }
+}
+
+impl Place {
+    async fn come(&self) {
+        self.turn.reaches(self.number).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.turn.done.set(self.turn.done.get() + 1);
+        self.turn.moved.notify_all();
+    }
+}
+
+/// Begins a request that is no produce; it takes place when all before it are done.
+pub(crate) fn dispatch(
+    shard: &Rc<Shard>,
+    turn: &Rc<Turn>,
+    context: Context,
+    request: Request,
+) -> Dispatched {
+    let place = turn.place();
+    let shard = Rc::clone(shard);
+    Dispatched::Later(Box::pin(async move {
+        place.come().await;
+        let reply = if request.header.api_key == ApiKey::Fetch {
+            fetch::handle(shard, context, request).await
+        } else {
+            answer(shard, context, request).await
+        };
+        drop(place);
+        reply
+    }))
+}
+
+/// Decodes the request, has it handled, encodes the response.
+async fn reply<R: wire::Request, F: Future<Output = R::Response>>(
+    shard: Rc<Shard>,
+    context: Context,
+    request: Request,
+    handle: impl FnOnce(Rc<Shard>, Context, R) -> F,
+) -> Reply {
+    let mut budget = Budget::for_frame(request.body.len());
+    let mut decoder = Decoder::new(&request.body, &mut budget);
+    // Bytes behind the request are ignored, as Kafka ignores them.
+    let body = match R::decode(&mut decoder, context.version) {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::debug!("api={} version={}: {error}", R::NAME, context.version);
+            return Reply::Close("a request that cannot be read");
+        }
+    };
+    let version = context.version;
+    let response = handle(shard, context, body).await;
+    match Response::message(&request.header, &response) {
+        Ok(response) => Reply::Response(response),
+        Err(error) => {
+            tracing::error!(
+                "api={} version={version}: the answer cannot be encoded: {error}",
+                R::NAME
+            );
+            Reply::Close("an answer that this version cannot carry")
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! CreatePartitions (key 37): asks the controller. KIP-195.
+//!
+//! Owns: nothing.
+//! Lives on: the connection's shard.
+//! Invariants: the answer comes when the change is in force on every shard.
+//! Not here: the decision (`controller`).
+
+use std::rc::Rc;
+
+use corelog_net::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse,
+};
+
+use crate::handlers::Context;
+use crate::shard::Shard;
+use crate::shard::control::{Answer, Question};
+
+/// Answers the request; empty when the controller stops, which a client takes for "ask again".
+pub(crate) async fn handle(
+    shard: Rc<Shard>,
+    _context: Context,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    match shard
+        .ask_controller(Question::CreatePartitions(request))
+        .await
+    {
+        Some(Answer::CreatePartitions(response)) => response,
+        _ => CreatePartitionsResponse::default(),
+    }
+}

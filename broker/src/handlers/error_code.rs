@@ -1,0 +1,100 @@
+//! What went wrong in the domain, as Kafka's error codes. The one place where the two meet.
+//!
+//! Owns: the mapping. Exhaustive: a new error of the domain does not compile until it is thought of.
+//! Lives on: any shard.
+//! Invariants: none.
+//! Not here: the codes themselves (`corelog_net::wire::ErrorCode`).
+
+use corelog_net::wire::ErrorCode;
+use corelog_net::wire::messages::produce::BatchIndexAndErrorMessage;
+use corelog_storage::batch::BatchError;
+use corelog_storage::log::AppendError;
+use corelog_storage::producer::ProducerError;
+use corelog_storage::types::TopicPartition;
+
+use crate::group::GroupError;
+use crate::partition::append::Appended;
+
+/// A batch that a client must not send.
+pub(crate) fn batch(error: &BatchError, partition: &TopicPartition) -> Appended {
+    let code = match error {
+        BatchError::LengthBelowMinimum { .. }
+        | BatchError::Magic { .. }
+        | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+        BatchError::Missing
+        | BatchError::OldMagic { .. }
+        | BatchError::BelowHeader { .. }
+        | BatchError::MoreThanOne
+        | BatchError::BaseOffset(_)
+        | BatchError::HeaderDisagrees { .. }
+        | BatchError::Control
+        | BatchError::NoSequence(_)
+        | BatchError::Record { .. } => ErrorCode::InvalidRecord,
+        BatchError::Records { .. } if error.is_timestamp() => ErrorCode::InvalidTimestamp,
+        BatchError::Records { .. } => ErrorCode::InvalidRecord,
+        BatchError::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
+        BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        BatchError::UnknownCodec(_) | BatchError::Inflate(_) => ErrorCode::UnknownServerError,
+    };
+    let record_errors = error
+        .record_errors(partition)
+        .into_iter()
+        .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+            batch_index,
+            batch_index_error_message: Some(message),
+            ..BatchIndexAndErrorMessage::default()
+        });
+    Appended {
+        message: error.message(partition),
+        record_errors: record_errors.collect(),
+        ..Appended::refused(code, -1)
+    }
+}
+
+/// An append that the log refused.
+pub(crate) fn append(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Producer(error) => producer(error),
+        AppendError::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
+        AppendError::Roll(_) | AppendError::Failed(_) => ErrorCode::KafkaStorageError,
+        AppendError::OutOfOrder { .. } | AppendError::OffsetsExhausted(_) | AppendError::Empty => {
+            ErrorCode::UnknownServerError
+        }
+    }
+}
+
+fn producer(error: &ProducerError) -> ErrorCode {
+    match error {
+        ProducerError::OutOfOrderSequence { .. } | ProducerError::NewEpochNotFromZero { .. } => {
+            ErrorCode::OutOfOrderSequenceNumber
+        }
+        ProducerError::StaleEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        ProducerError::NotTransactional { .. } => ErrorCode::InvalidTxnState,
+        ProducerError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+    }
+}
+
+/// What a group coordinator refused.
+pub(crate) fn group(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
+        GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::Unknown => ErrorCode::UnknownServerError,
+    }
+}

@@ -1,0 +1,248 @@
+//! Produce (key 0): split by owner, validated here, appended there, answered in order.
+//!
+//! Versions: v3 record batches v2 · v7 zstd · v8 record errors (KIP-467) · v10 current leader ·
+//! v12 implicit partition adding (KIP-890) · v13 topic ids (KIP-516). v0–2 are advertised because
+//! librdkafka asks for them (KIP-896) and closed when used, as Kafka does.
+//!
+//! Owns: the walk over the request, the split by owning shard, the response.
+//! Lives on: the connection's shard.
+//! Invariants:
+//! 1. When [`dispatch`] returns, every batch has its place in the order of its partition's shard.
+//! 2. Records are slices of the frame; nothing is copied here.
+//!
+//! Known deviations: a record set that is null is answered with INVALID_RECORD; Kafka never answers
+//! and leaves the connection hanging.
+//!
+//! Not here: offsets and acknowledgement (`partition/append.rs`).
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelog_net::connection::{Dispatched, Reply, Request, Response};
+use corelog_net::wire::produce::{PartitionAnswer, ProduceResponseWriter, ProduceView};
+use corelog_net::wire::{EncodeError, ErrorCode};
+use corelog_storage::batch::{self, BatchRules, Inspect};
+use corelog_storage::log::Origin;
+use corelog_storage::types::{Timestamp, TopicId, TopicPartition};
+use smallvec::SmallVec;
+
+use crate::config::TopicConfig;
+use crate::handlers::{Turn, error_code};
+use crate::mesh;
+use crate::partition;
+use crate::partition::append::{Acks, AppendCall, AppendPart, Appended, PendingAppend};
+use crate::shard::Shard;
+
+/// What ApiVersions says; see the module's notes on v0–2.
+pub(crate) const VERSIONS: RangeInclusive<i16> = 0..=13;
+
+/// Where the answer for a partition of the request comes from.
+enum Slot {
+    /// Refused on this shard.
+    Refused(Box<Appended>),
+    /// Position in the answer of a shard.
+    Asked { call: usize, part: usize },
+}
+
+/// The parts for one shard and, once it answered, their answers.
+struct Call {
+    shard: usize,
+    parts: Vec<AppendPart>,
+}
+
+enum Running {
+    Here(PendingAppend),
+    There(mesh::Pending),
+}
+
+/// Appends everything that can be appended; the reply waits for acknowledgement.
+// HOT: no copy of records; allocations: slots, one Vec per owning shard, the boxed reply
+pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Request) -> Dispatched {
+    // Several produces of a connection may be under way at once: their offsets are given out in
+    // order before this returns. Anything else before this one must be done.
+    turn.idle().await;
+    let version = request.header.api_version;
+    let Ok(view) = ProduceView::parse(request.body.clone(), version) else {
+        return Dispatched::Now(Reply::Close("a request that cannot be read"));
+    };
+    let acks = match view.acks() {
+        0 => Ok(Acks::None),
+        1 => Ok(Acks::Leader),
+        -1 => Ok(Acks::All),
+        _ => Err(ErrorCode::InvalidRequiredAcks),
+    };
+    let now = Timestamp(corelog_runtime::wall_clock());
+    let image = shard.image();
+    let mut slots: Vec<Slot> = Vec::with_capacity(view.partition_count());
+    let mut calls: SmallVec<[Call; 2]> = SmallVec::new();
+    for topic in view.topics() {
+        let known = if version >= 13 {
+            image
+                .topic_by_id(topic.topic_id)
+                .ok_or(ErrorCode::UnknownTopicId)
+        } else {
+            image
+                .topic(topic.name)
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+        };
+        // Only coordinators write to internal topics; a client is told that they are not there.
+        let known = known.and_then(|known| {
+            if known.is_internal() {
+                Err(ErrorCode::UnknownTopicOrPartition)
+            } else {
+                Ok(known)
+            }
+        });
+        let ready = acks.and(known).map(|known| {
+            (
+                TopicId(known.id.0),
+                known.partition_count(),
+                rules(&shard.topic_config(known), version),
+            )
+        });
+        for part in topic.partitions {
+            let batch = ready
+                .as_ref()
+                .map_err(|error| *error)
+                .and_then(|(id, count, rules)| {
+                    if (0..*count).contains(&part.index) {
+                        Ok((*id, rules))
+                    } else {
+                        Err(ErrorCode::UnknownTopicOrPartition)
+                    }
+                });
+            let (topic_id, rules) = match batch {
+                Ok(ready) => ready,
+                Err(error) => {
+                    slots.push(Slot::Refused(Box::new(Appended::refused(error, -1))));
+                    continue;
+                }
+            };
+            match batch::validate(part.records().unwrap_or_default(), rules, now) {
+                Ok(batch) => {
+                    let owner = partition::owner(topic_id, part.index, shard.shards);
+                    let call = calls.iter().position(|call| call.shard == owner);
+                    let call = call.unwrap_or_else(|| {
+                        calls.push(Call {
+                            shard: owner,
+                            parts: Vec::new(),
+                        });
+                        calls.len() - 1
+                    });
+                    slots.push(Slot::Asked {
+                        call,
+                        part: calls[call].parts.len(),
+                    });
+                    calls[call].parts.push(AppendPart {
+                        topic_id,
+                        partition: part.index,
+                        batch,
+                    });
+                }
+                Err(error) => {
+                    let name = known
+                        .map(|known| Arc::clone(&known.name))
+                        .unwrap_or_default();
+                    let name = TopicPartition {
+                        topic: name,
+                        partition: part.index,
+                    };
+                    slots.push(Slot::Refused(Box::new(error_code::batch(&error, &name))));
+                }
+            }
+        }
+    }
+    let acks = acks.unwrap_or(Acks::None);
+    let silent = view.acks() == 0;
+    let mut running: SmallVec<[Running; 2]> = SmallVec::with_capacity(calls.len());
+    for call in calls {
+        let append = AppendCall {
+            acks,
+            origin: Origin::Client,
+            parts: call.parts,
+        };
+        running.push(if call.shard == shard.index {
+            Running::Here(shard.append(append))
+        } else {
+            Running::There(
+                shard
+                    .mesh
+                    .start(call.shard, mesh::Request::Append(append))
+                    .await,
+            )
+        });
+    }
+    Dispatched::Later(Box::pin(async move {
+        let mut answers: SmallVec<[Vec<Appended>; 2]> = SmallVec::new();
+        for one in running {
+            answers.push(match one {
+                Running::Here(pending) => pending.acknowledged().await,
+                Running::There(pending) => match pending.reply().await {
+                    mesh::Reply::Appended(answers) => answers,
+                    _ => Vec::new(),
+                },
+            });
+        }
+        let gone = Appended::refused(ErrorCode::NotLeaderOrFollower, -1);
+        let mut outcomes = slots.iter().map(|slot| match slot {
+            Slot::Refused(appended) => appended,
+            Slot::Asked { call, part } => answers[*call].get(*part).unwrap_or(&gone),
+        });
+        if silent {
+            // The only way to tell a client that does not listen.
+            return if outcomes.all(|one| one.error == ErrorCode::None) {
+                Reply::Nothing
+            } else {
+                Reply::Close("a produce with acks=0 failed")
+            };
+        }
+        match response(&request, &view, outcomes) {
+            Ok(response) => Reply::Response(response),
+            Err(error) => {
+                tracing::error!("a produce response cannot be encoded: {error}");
+                Reply::Close("an answer that cannot be encoded")
+            }
+        }
+    }))
+}
+
+/// What a topic and a request's version ask of a batch.
+fn rules(topic: &TopicConfig, version: i16) -> BatchRules {
+    // What producers compressed is not inflated here; see ARCHITECTURE.md, Decisions.
+    BatchRules {
+        inner: Inspect::Never,
+        ..topic.batch_rules(version >= 7)
+    }
+}
+
+fn response<'a>(
+    request: &Request,
+    view: &ProduceView,
+    mut outcomes: impl Iterator<Item = &'a Appended>,
+) -> Result<Response, EncodeError> {
+    let mut frame = Response::writer(&request.header, 32 + 48 * view.partition_count());
+    let mut writer = ProduceResponseWriter::new(
+        frame.buffer(),
+        request.header.api_version,
+        view.topic_count(),
+    )?;
+    for topic in view.topics() {
+        writer.topic(topic.name, topic.topic_id, topic.partitions.len())?;
+        for part in topic.partitions {
+            let one = outcomes.next().expect("an outcome for every partition");
+            writer.partition(&PartitionAnswer {
+                base_offset: one.base_offset,
+                log_append_time_ms: one.log_append_time_ms,
+                log_start_offset: one.log_start_offset,
+                record_errors: &one.record_errors,
+                error_message: one.message.as_deref(),
+                ..PartitionAnswer::error(part.index, one.error)
+            })?;
+        }
+    }
+    writer.finish(0, &[])?;
+    Ok(frame
+        .finish()
+        .expect("a produce response is far below 2 GiB"))
+}

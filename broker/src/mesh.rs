@@ -1,0 +1,290 @@
+//! Every message that one core may send to another, and the calls made with them.
+//!
+//! Owns: [`Request`] and [`Reply`] (the one enum of cross-core messages and its answers), the table of
+//! calls that wait for an answer.
+//! Lives on: every shard, one [`Mesh`] each.
+//! Invariants:
+//! 1. Requests from one shard to another are served in the order they were sent: the sender's
+//!    `start(..).await` returning fixes that order.
+//! 2. Every call is answered exactly once. At most [`CALLS_MAX`] calls to one shard are open, so a
+//!    reply always finds room in its queue and no two shards can wait for each other's queue.
+//! 3. Serving a class may call only classes below it, so waiting for replies cannot form a circle:
+//!
+//! ```text
+//!   Group ──► Data ──► (nothing)       Control ──► Publish ──► (nothing)
+//!   Adopt, Open, Listen, Checkpoint, Drain, Close ──► (nothing)
+//! ```
+//!
+//! Not here: what a request does (`shard.rs`), the queues themselves (`corelog_runtime::mesh`).
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelog_net::server::{Accepted, Admission};
+use corelog_runtime::{Map, Port, Receiver, Semaphore, Sender, oneshot};
+
+use crate::group;
+use crate::metadata::{Delta, Image};
+use crate::partition::append::{AppendCall, Appended};
+use crate::partition::lookup::{Looked, LookupCall};
+use crate::partition::read::{FetchCall, Fetched};
+use crate::shard::logs::{Checkpoints, Opened};
+use crate::shard::{LogOffsets, control};
+
+/// Requests of one shard to another that may be queued and not yet taken. A sender that finds the
+/// queue full waits, which stops it from reading its connections: backpressure ends at the socket.
+pub(crate) const QUEUE_CAPACITY: usize = 1024;
+
+/// Calls of one shard to another that may wait for their reply.
+pub(crate) const CALLS_MAX: usize = 1024;
+
+/// What one shard may ask of another.
+pub(crate) enum Request {
+    /// Data: append validated batches to partitions of the shard.
+    Append(AppendCall),
+    /// Data: read from partitions of the shard, waiting for data if asked to.
+    Fetch(FetchCall),
+    /// Data: end the wait of the fetch call with this number, from the same sender. Not answered.
+    CancelFetch(u64),
+    /// Data: offsets by timestamp or epoch, deletion of records.
+    Lookup(LookupCall),
+    /// Group: a request to the coordinator of one offsets partition.
+    Group {
+        partition: i32,
+        request: Box<group::Request>,
+    },
+    /// Control: a question to the controller, on shard 0.
+    Control(Box<control::Question>),
+    /// Publish: a new metadata image; answered when the shard's logs follow it.
+    Publish {
+        image: Arc<Image>,
+        delta: Arc<Delta>,
+    },
+    /// Start: open the logs that the image gives to the shard.
+    Open(Arc<Checkpoints>),
+    /// Start: listen on these addresses, one for each listener of the settings.
+    Listen(Arc<Admission>, Arc<[SocketAddr]>),
+    /// A connection that another shard accepted and this one shall serve. Not answered.
+    Adopt(Accepted),
+    /// The offsets to checkpoint of every log of the shard.
+    Checkpoint,
+    /// Stop: no new connections and requests, answer what is in flight.
+    Drain,
+    /// Stop: write out and close the logs; the last request a shard gets.
+    Close,
+}
+
+/// What a shard answers.
+pub(crate) enum Reply {
+    /// To [`Request::Append`], in the order of its parts.
+    Appended(Vec<Appended>),
+    /// To [`Request::Fetch`], in the order of its parts.
+    Fetched(Vec<Fetched>),
+    /// To [`Request::Lookup`], in the order of its parts.
+    Looked(Vec<Looked>),
+    /// To [`Request::Group`].
+    Group(Box<group::Reply>),
+    /// To [`Request::Control`].
+    Control(Box<control::Answer>),
+    /// To [`Request::Open`].
+    Opened(Opened),
+    /// To [`Request::Listen`]: the bound addresses, or why not.
+    Listening(Result<Vec<SocketAddr>, String>),
+    /// To [`Request::Checkpoint`] and [`Request::Close`].
+    Offsets(Vec<LogOffsets>),
+    /// To requests that need no other answer.
+    Done,
+    /// The shard that should have answered stopped or failed before it could.
+    Gone,
+}
+
+/// A request on its way. Without a call number nobody waits for a reply.
+struct Envelope {
+    call: Option<u64>,
+    request: Request,
+}
+
+/// The two ports of a shard before its thread runs.
+pub(crate) struct Ports {
+    requests: Port<Envelope>,
+    replies: Port<(u64, Reply)>,
+}
+
+/// One [`Ports`] for each shard.
+pub(crate) fn ports(shards: usize) -> Vec<Ports> {
+    let requests = corelog_runtime::mesh(shards, QUEUE_CAPACITY);
+    let replies = corelog_runtime::mesh(shards, CALLS_MAX);
+    requests
+        .into_iter()
+        .zip(replies)
+        .map(|(requests, replies)| Ports { requests, replies })
+        .collect()
+}
+
+/// A shard's end of the mesh.
+pub(crate) struct Mesh {
+    requests: Port<Envelope>,
+    replies: Port<(u64, Reply)>,
+    open: RefCell<Map<u64, Sender<Reply>>>,
+    next_call: Cell<u64>,
+    permits: Vec<Semaphore>,
+}
+
+/// What is left to do of a request whose order is fixed.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Reply>>>;
+
+/// A call whose place in the order is fixed and whose reply is on its way.
+pub(crate) enum Pending {
+    /// Asked of this shard itself.
+    Here(Work),
+    /// Asked of another; `call` names it to [`Request::CancelFetch`].
+    There {
+        receiver: Receiver<Reply>,
+        call: u64,
+    },
+}
+
+impl Pending {
+    /// Work of this shard itself.
+    pub(crate) fn here(work: Work) -> Self {
+        Self::Here(work)
+    }
+
+    /// Waits for the reply.
+    pub(crate) async fn reply(self) -> Reply {
+        match self {
+            Self::Here(work) => work.await,
+            Self::There { receiver, .. } => receiver.await.unwrap_or(Reply::Gone),
+        }
+    }
+}
+
+impl Mesh {
+    pub(crate) fn new(ports: Ports, shards: usize) -> Self {
+        Self {
+            requests: ports.requests,
+            replies: ports.replies,
+            open: RefCell::new(Map::default()),
+            next_call: Cell::new(0),
+            permits: (0..shards).map(|_| Semaphore::new(CALLS_MAX)).collect(),
+        }
+    }
+
+    /// Sends `request` to shard `to`. When this returns, its place in the order is fixed.
+    pub(crate) async fn start(&self, to: usize, request: Request) -> Pending {
+        self.permits[to].acquire().await.forget();
+        let call = self.next_call.get();
+        self.next_call.set(call + 1);
+        let (sender, receiver) = oneshot();
+        self.open.borrow_mut().insert(call, sender);
+        self.requests
+            .send(
+                to,
+                Envelope {
+                    call: Some(call),
+                    request,
+                },
+            )
+            .await;
+        Pending::There { receiver, call }
+    }
+
+    /// Sends a request that has no reply.
+    pub(crate) async fn post(&self, to: usize, request: Request) {
+        self.requests
+            .send(
+                to,
+                Envelope {
+                    call: None,
+                    request,
+                },
+            )
+            .await;
+    }
+
+    /// Sends a request that has no reply if there is room for it now; else gives it back.
+    pub(crate) fn try_post(&self, to: usize, request: Request) -> Result<(), Request> {
+        let envelope = Envelope {
+            call: None,
+            request,
+        };
+        self.requests
+            .try_send(to, envelope)
+            .map_err(|envelope| envelope.request)
+    }
+
+    /// Serves the requests of the other shards for ever. `serve` must fix the order of what it does
+    /// before it returns its future.
+    pub(crate) async fn serve(
+        self: Rc<Self>,
+        mut serve: impl FnMut(usize, Option<u64>, Request) -> Option<Work>,
+    ) {
+        loop {
+            let (from, Envelope { call, request }) = self.requests.recv().await;
+            let Some(work) = serve(from, call, request) else {
+                continue;
+            };
+            let Some(call) = call else {
+                corelog_runtime::spawn("mesh post", async move { drop(work.await) }).detach();
+                continue;
+            };
+            let answer = Answer {
+                mesh: Rc::clone(&self),
+                to: from,
+                call,
+                sent: false,
+            };
+            corelog_runtime::spawn("mesh call", async move { answer.send(work.await) }).detach();
+        }
+    }
+
+    /// Hands the replies of the other shards to the calls that wait for them, for ever.
+    pub(crate) async fn collect(self: Rc<Self>) {
+        loop {
+            let (from, (call, reply)) = self.replies.recv().await;
+            if let Some(sender) = self.open.borrow_mut().remove(&call) {
+                self.permits[from].release(1);
+                // The caller may have given up (its connection closed): the reply is then dropped.
+                let _ = sender.send(reply);
+            }
+        }
+    }
+}
+
+/// The duty to answer a call: dropped unsent (the work panicked), it answers [`Reply::Gone`].
+struct Answer {
+    mesh: Rc<Mesh>,
+    to: usize,
+    call: u64,
+    sent: bool,
+}
+
+impl Answer {
+    fn send(mut self, reply: Reply) {
+        self.put(reply);
+    }
+
+    fn put(&mut self, reply: Reply) {
+        self.sent = true;
+        if self
+            .mesh
+            .replies
+            .try_send(self.to, (self.call, reply))
+            .is_err()
+        {
+            // Invariant 2: the caller holds one of CALLS_MAX permits until this reply is taken.
+            unreachable!("the reply queue holds every call that may be open");
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.put(Reply::Gone);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One partition on the shard that owns it: its log, what of it is written and durable, who waits.
+//!
+//! Owns: the [`Partition`], its high watermark, the producers and readers that wait for it.
+//! Lives on: the shard `(hash(topic id) + partition) mod shards`, see [`owner`].
+//! Invariants:
+//! 1. `high_watermark <= log end`; it never goes back while the partition is open.
+//! 2. A produce request is answered only when the offset it waits for is written (and, where the
+//!    settings ask for it, durable), or with an error.
+//! 3. Once a write or sync of a log failed, the partition is [`State::Offline`] until a restart.
+//!
+//! Not here: offsets, segments and files (`corelog_storage::log`), the flush and sync tasks that
+//! carry out the log's plans (`shard/flush.rs`).
+
+pub(crate) mod append;
+pub(crate) mod lookup;
+pub(crate) mod read;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use corelog_runtime::Notify;
+use corelog_storage::log::Log;
+use corelog_storage::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+
+/// What a partition can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Online,
+    /// Its disk failed; nothing of it is trusted before a restart.
+    Offline,
+    /// Deleted, or the broker stops.
+    Closed,
+}
+
+/// One partition of one topic.
+pub(crate) struct Partition {
+    pub(crate) name: TopicPartition,
+    pub(crate) topic_id: TopicId,
+    /// Index of the log directory it lives in.
+    pub(crate) directory: usize,
+    pub(crate) log: RefCell<Log>,
+    pub(crate) leader_epoch: Cell<LeaderEpoch>,
+    pub(crate) state: Cell<State>,
+    /// The log's, kept here so that it is read without borrowing the log.
+    high_watermark: Cell<Offset>,
+    /// Everything below is on the disk.
+    pub(crate) durable: Cell<Offset>,
+    /// Wakes producers: `high_watermark`, `durable` or `state` changed.
+    pub(crate) progress: Notify,
+    /// Queued for the flush task; to be synced behind its next write.
+    pub(crate) write_queued: Cell<bool>,
+    pub(crate) sync_wanted: Cell<bool>,
+    /// Queued for the sync task.
+    pub(crate) sync_queued: Cell<bool>,
+    parked: RefCell<Vec<Rc<Parked>>>,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        name: TopicPartition,
+        topic_id: TopicId,
+        directory: usize,
+        leader_epoch: LeaderEpoch,
+        log: Log,
+    ) -> Self {
+        Self {
+            name,
+            topic_id,
+            directory,
+            leader_epoch: Cell::new(leader_epoch),
+            state: Cell::new(State::Online),
+            high_watermark: Cell::new(log.high_watermark()),
+            durable: Cell::new(log.durable_offset()),
+            log: RefCell::new(log),
+            progress: Notify::new(),
+            write_queued: Cell::new(false),
+            sync_wanted: Cell::new(false),
+            sync_queued: Cell::new(false),
+            parked: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Everything below is in every in-sync replica's log and visible to consumers.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        self.high_watermark.get()
+    }
+
+    /// The high watermark moves to `to`, `bytes` further: producers and readers learn of it.
+    pub(crate) fn advance(&self, to: Offset, bytes: u64) {
+        assert!(
+            to >= self.high_watermark.get(),
+            "a high watermark went back"
+        );
+        self.log.borrow_mut().set_high_watermark(to);
+        self.high_watermark.set(to);
+        self.progress.notify_all();
+        self.parked.borrow_mut().retain(|parked| parked.fed(bytes));
+    }
+
+    /// Is something appended not durable yet?
+    pub(crate) fn is_busy(&self) -> bool {
+        let log = self.log.borrow();
+        self.write_queued.get()
+            || self.sync_queued.get()
+            || log.has_unwritten()
+            || log.durable_offset() < log.end_offset()
+    }
+
+    /// Ends the partition's work: everyone who waits is told.
+    pub(crate) fn shut(&self, state: State) {
+        self.state.set(state);
+        self.progress.notify_all();
+        for parked in self.parked.borrow_mut().drain(..) {
+            parked.wake();
+        }
+    }
+
+    /// Lets `parked` know of new data. Entries whose wait is over leave when data comes, or here.
+    pub(crate) fn park(&self, parked: &Rc<Parked>) {
+        let mut all = self.parked.borrow_mut();
+        if all.iter().any(|one| Rc::ptr_eq(one, parked)) {
+            return;
+        }
+        if all.len() == all.capacity() {
+            all.retain(|one| one.waits());
+        }
+        all.push(Rc::clone(parked));
+    }
+}
+
+/// A reader that waits for data on one or more partitions of this shard.
+pub(crate) struct Parked {
+    /// Bytes still missing before the reader is served; 0 when it does not wait.
+    missing: Cell<u64>,
+    cancelled: Cell<bool>,
+    pub(crate) woken: Notify,
+}
+
+impl Parked {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            missing: Cell::new(0),
+            cancelled: Cell::new(false),
+            woken: Notify::new(),
+        })
+    }
+
+    /// Begins a wait for `missing` bytes.
+    pub(crate) fn rearm(&self, missing: u64) {
+        self.missing.set(missing.max(1));
+    }
+
+    /// Ends the wait without waking anyone.
+    pub(crate) fn disarm(&self) {
+        self.missing.set(0);
+    }
+
+    /// Ends this wait and all later ones: the reader answers with what is there.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.set(true);
+        self.wake();
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Ends the wait; the reader looks again.
+    fn wake(&self) {
+        self.missing.set(0);
+        self.woken.notify_all();
+    }
+
+    /// New bytes came; says whether the reader still waits.
+    fn fed(&self, bytes: u64) -> bool {
+        let missing = self.missing.get();
+        if missing == 0 {
+            return false;
+        }
+        if missing <= bytes {
+            self.wake();
+            return false;
+        }
+        self.missing.set(missing - bytes);
+        true
+    }
+
+    fn waits(&self) -> bool {
+        self.missing.get() > 0
+    }
+}
+
+/// The shard that owns partition `partition` of topic `topic_id`: a pure function of the two and
+/// the number of shards, so every shard knows it.
+pub(crate) fn owner(topic_id: TopicId, partition: i32, shards: usize) -> usize {
+    // FNV-1a; a topic id is random, a few of its bytes would do, but ids of tests are not.
+    let hash = topic_id
+        .0
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let place = hash.wrapping_add(u64::from(partition.unsigned_abs())) % shards as u64;
+    usize::try_from(place).expect("a remainder of the shard count fits")
+}

@@ -1,0 +1,198 @@
+//! Appending produced batches to the partitions of one shard.
+//!
+//! Owns: [`AppendCall`], the order in which batches get their offsets, the wait for acknowledgement.
+//! Lives on: the owning shard.
+//! Invariants:
+//! 1. [`Shard::append`] assigns offsets before it returns; the order of calls is the order of offsets.
+//! 2. What waits for acknowledgement holds no borrow of the log.
+//!
+//! Not here: validation of batches (`handlers/produce.rs`, on the connection's shard), writing
+//! (`shard/flush.rs`).
+
+use std::rc::Rc;
+
+use corelog_net::wire::ErrorCode;
+use corelog_net::wire::messages::produce::BatchIndexAndErrorMessage;
+use corelog_storage::batch::Batch;
+use corelog_storage::log::{AppendError, Origin};
+use corelog_storage::types::{Offset, Timestamp, TopicId};
+
+use crate::handlers::error_code;
+use crate::partition::{Partition, State};
+use crate::shard::Shard;
+
+/// What the producer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acks {
+    /// acks=0: nothing.
+    None,
+    /// acks=1: in the leader's log.
+    Leader,
+    /// acks=all: in every in-sync replica's log and, with `corelog.sync.on.ack`, on the disk.
+    All,
+    /// On the disk, whatever the settings: the metadata log's.
+    Disk,
+}
+
+/// Batches for partitions of one shard.
+pub(crate) struct AppendCall {
+    pub(crate) acks: Acks,
+    pub(crate) origin: Origin,
+    pub(crate) parts: Vec<AppendPart>,
+}
+
+/// The batch for one partition.
+pub(crate) struct AppendPart {
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: i32,
+    pub(crate) batch: Batch,
+}
+
+/// The answer for one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Appended {
+    pub(crate) error: ErrorCode,
+    pub(crate) message: Option<String>,
+    pub(crate) record_errors: Vec<BatchIndexAndErrorMessage>,
+    pub(crate) base_offset: i64,
+    pub(crate) log_append_time_ms: i64,
+    pub(crate) log_start_offset: i64,
+}
+
+impl Appended {
+    pub(crate) fn refused(error: ErrorCode, log_start_offset: i64) -> Self {
+        Self {
+            error,
+            message: None,
+            record_errors: Vec::new(),
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset,
+        }
+    }
+}
+
+/// Appends that have their offsets and wait to be acknowledged.
+pub(crate) struct PendingAppend {
+    outcomes: Vec<Appended>,
+    waits: Vec<Wait>,
+    level: Level,
+}
+
+struct Wait {
+    outcome: usize,
+    partition: Rc<Partition>,
+    /// Acknowledged when everything below is.
+    end: Offset,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Written,
+    Durable,
+}
+
+impl Shard {
+    /// Gives the batches their offsets, in order, now. The returned future-to-be waits for
+    /// acknowledgement only.
+    // HOT: one Vec of outcomes and one of waits per request
+    pub(crate) fn append(self: &Rc<Self>, call: AppendCall) -> PendingAppend {
+        let now = Timestamp(corelog_runtime::wall_clock());
+        let level = match call.acks {
+            Acks::Disk => Level::Durable,
+            Acks::All if self.settings.sync_on_ack => Level::Durable,
+            Acks::All | Acks::Leader | Acks::None => Level::Written,
+        };
+        let mut pending = PendingAppend {
+            outcomes: Vec::with_capacity(call.parts.len()),
+            waits: Vec::with_capacity(call.parts.len()),
+            level,
+        };
+        for part in call.parts {
+            let Some(partition) = self.partition(part.topic_id, part.partition) else {
+                pending
+                    .outcomes
+                    .push(Appended::refused(ErrorCode::UnknownTopicOrPartition, -1));
+                continue;
+            };
+            match partition.state.get() {
+                State::Online => {}
+                State::Offline => {
+                    pending
+                        .outcomes
+                        .push(Appended::refused(ErrorCode::KafkaStorageError, -1));
+                    continue;
+                }
+                State::Closed => {
+                    pending
+                        .outcomes
+                        .push(Appended::refused(ErrorCode::NotLeaderOrFollower, -1));
+                    continue;
+                }
+            }
+            let epoch = partition.leader_epoch.get();
+            let appended = partition
+                .log
+                .borrow_mut()
+                .append([part.batch], call.origin, epoch, now);
+            match appended {
+                Ok(appended) => {
+                    let end = Offset(appended.last_offset.0 + 1);
+                    pending.outcomes.push(Appended {
+                        error: ErrorCode::None,
+                        message: None,
+                        record_errors: Vec::new(),
+                        base_offset: appended.first_offset.0,
+                        log_append_time_ms: appended.log_append_time.0,
+                        log_start_offset: appended.log_start_offset.0,
+                    });
+                    match level {
+                        Level::Written => self.queue_write(&partition),
+                        Level::Durable => self.queue_sync(&partition),
+                    }
+                    if call.acks != Acks::None {
+                        pending.waits.push(Wait {
+                            outcome: pending.outcomes.len() - 1,
+                            partition,
+                            end,
+                        });
+                    }
+                }
+                Err(error) => pending.outcomes.push(refusal(&error, &partition)),
+            }
+        }
+        pending
+    }
+}
+
+impl PendingAppend {
+    /// Waits until everything is as safe as the producer asked for.
+    pub(crate) async fn acknowledged(mut self) -> Vec<Appended> {
+        for wait in &self.waits {
+            let error = loop {
+                let reached = match self.level {
+                    Level::Written => wait.partition.high_watermark(),
+                    Level::Durable => wait.partition.durable.get(),
+                };
+                if reached >= wait.end {
+                    break ErrorCode::None;
+                }
+                match wait.partition.state.get() {
+                    State::Online => wait.partition.progress.notified().await,
+                    State::Offline => break ErrorCode::KafkaStorageError,
+                    State::Closed => break ErrorCode::NotLeaderOrFollower,
+                }
+            };
+            if error != ErrorCode::None {
+                self.outcomes[wait.outcome] = Appended::refused(error, -1);
+            }
+        }
+        self.outcomes
+    }
+}
+
+#[cold]
+fn refusal(error: &AppendError, partition: &Partition) -> Appended {
+    let start = partition.log.borrow().start_offset().0;
+    Appended::refused(error_code::append(error), start)
+}

@@ -1,0 +1,388 @@
+//! Reading from the partitions of one shard for a fetch, and waiting for data.
+//!
+//! Owns: [`FetchCall`], [`Fetched`], the choice of temperature (memory, sendfile, ring read).
+//! Lives on: the owning shard.
+//! Invariants:
+//! 1. Nothing at or beyond the bound of the isolation level (high watermark, last stable offset)
+//!    leaves the shard.
+//! 2. A reader waits on its partitions by [`Parked`]; it is woken by data, by its deadline, by
+//!    cancellation or by the partition's end, and then reads again. Nothing polls.
+//!
+//! Not here: sessions and the response (`handlers/fetch.rs`, on the connection's shard).
+
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use corelog_net::wire::ErrorCode;
+use corelog_runtime::{File, Instant, Temperature};
+use corelog_storage::batch::{Batch, UncheckedBatch};
+use corelog_storage::log::{LocateError, LocateJob, Located, Read, ReadError, Wait};
+use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
+use smallvec::SmallVec;
+
+use crate::partition::{Parked, Partition, State};
+use crate::shard::Shard;
+
+/// File ranges up to this size are read and sent; `sendfile` costs more than the copy for them.
+const SENDFILE_BYTES_MIN: u64 = 16 * 1024;
+
+/// A cold range is read from the disk in pieces of at most this size; the reader comes back for
+/// the rest.
+const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Which records a reader may see (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+}
+
+impl Isolation {
+    /// The request's; anything but 1 reads everything.
+    pub(crate) fn of(level: i8) -> Self {
+        if level == 1 {
+            Self::ReadCommitted
+        } else {
+            Self::ReadUncommitted
+        }
+    }
+}
+
+/// Partitions of one shard to read from.
+pub(crate) struct FetchCall {
+    pub(crate) parts: Vec<FetchPart>,
+    pub(crate) isolation: Isolation,
+    /// The most to read over all parts; the first record batch may exceed it.
+    pub(crate) size_max: usize,
+    /// Wait until this many bytes are there or…
+    pub(crate) size_min: usize,
+    /// …until then. `None`: answer with what is there.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// One partition to read from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FetchPart {
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: i32,
+    pub(crate) offset: Offset,
+    /// -1: the client does not know.
+    pub(crate) current_leader_epoch: LeaderEpoch,
+    /// -1: the client does not know.
+    pub(crate) last_fetched_epoch: LeaderEpoch,
+    pub(crate) size_max: usize,
+}
+
+/// What was read from one partition.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) error: ErrorCode,
+    pub(crate) high_watermark: i64,
+    pub(crate) last_stable_offset: i64,
+    pub(crate) log_start_offset: i64,
+    /// The client's log has diverged (KIP-595): its epoch ends here.
+    pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
+    /// Aborted transactions in the range, with their first offsets; `None` for read_uncommitted.
+    pub(crate) aborted: Option<Vec<(i64, i64)>>,
+    pub(crate) records: Payload,
+}
+
+/// Where the records are.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Empty,
+    Memory {
+        parts: SmallVec<[Bytes; 4]>,
+        size: usize,
+    },
+    File {
+        file: Arc<OwnedFd>,
+        range: Range<u64>,
+    },
+}
+
+impl Payload {
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Memory { size, .. } => *size,
+            Self::File { range, .. } => {
+                usize::try_from(range.end - range.start).unwrap_or(usize::MAX)
+            }
+        }
+    }
+}
+
+impl Fetched {
+    pub(crate) fn refused(error: ErrorCode) -> Self {
+        Self {
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            diverging: None,
+            aborted: None,
+            records: Payload::Empty,
+        }
+    }
+}
+
+impl Fetched {
+    /// Must the reader be told at once, data or not?
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.error != ErrorCode::None || self.diverging.is_some()
+    }
+}
+
+impl Shard {
+    /// Reads every part; where there is less than asked for, waits for more.
+    pub(crate) async fn fetch(self: Rc<Self>, call: FetchCall, parked: Rc<Parked>) -> Vec<Fetched> {
+        loop {
+            let (fetched, size, failed) = self.read(&call).await;
+            let Some(deadline) = call.deadline else {
+                return fetched;
+            };
+            if size >= call.size_min || failed || parked.is_cancelled() {
+                return fetched;
+            }
+            // Between the read and this line nothing else ran on the shard unless the read itself
+            // waited (a cold lookup); then new data may have come in unseen, so look once more.
+            parked.rearm((call.size_min - size) as u64);
+            for part in &call.parts {
+                if let Some(partition) = self.partition(part.topic_id, part.partition) {
+                    partition.park(&parked);
+                }
+            }
+            if self.moved(&call, &fetched) {
+                parked.disarm();
+                continue;
+            }
+            if corelog_runtime::timeout_at(deadline, parked.woken.notified())
+                .await
+                .is_none()
+            {
+                parked.cancel();
+                return self.read(&call).await.0;
+            }
+        }
+    }
+
+    /// Did a partition of the call grow or end since `fetched` was read?
+    fn moved(&self, call: &FetchCall, fetched: &[Fetched]) -> bool {
+        call.parts.iter().zip(fetched).any(|(part, fetched)| {
+            self.partition(part.topic_id, part.partition)
+                .is_none_or(|partition| {
+                    partition.state.get() != State::Online
+                        || partition.high_watermark().0 != fetched.high_watermark
+                })
+        })
+    }
+
+    /// One pass over the parts: what is there now, its size, and whether anything must be told at
+    /// once (an error, a divergence).
+    async fn read(&self, call: &FetchCall) -> (Vec<Fetched>, usize, bool) {
+        let mut fetched = Vec::with_capacity(call.parts.len());
+        let mut left = call.size_max;
+        let mut size = 0;
+        let mut failed = false;
+        for part in &call.parts {
+            let limit = part.size_max.min(left);
+            let one = match self.partition(part.topic_id, part.partition) {
+                None => Fetched::refused(ErrorCode::UnknownTopicOrPartition),
+                // The first batch found is sent whole, however large, or its reader would be stuck.
+                Some(partition) => {
+                    self.read_partition(&partition, part, call.isolation, limit, size == 0)
+                        .await
+                }
+            };
+            failed |= one.is_urgent();
+            size += one.records.size();
+            left = left.saturating_sub(one.records.size());
+            fetched.push(one);
+        }
+        (fetched, size, failed)
+    }
+
+    async fn read_partition(
+        &self,
+        partition: &Rc<Partition>,
+        part: &FetchPart,
+        isolation: Isolation,
+        limit: usize,
+        at_least_one: bool,
+    ) -> Fetched {
+        if let Some(error) = unreadable(partition, part.current_leader_epoch) {
+            return Fetched::refused(error);
+        }
+        let high_watermark = partition.high_watermark();
+        let (mut found, read) = {
+            let mut log = partition.log.borrow_mut();
+            let stable = log.last_stable_offset().min(high_watermark);
+            let bound = match isolation {
+                Isolation::ReadUncommitted => high_watermark,
+                Isolation::ReadCommitted => stable,
+            };
+            let mut found = Fetched {
+                error: ErrorCode::None,
+                high_watermark: high_watermark.0,
+                last_stable_offset: stable.0,
+                log_start_offset: log.start_offset().0,
+                diverging: None,
+                aborted: None,
+                records: Payload::Empty,
+            };
+            if part.last_fetched_epoch.0 >= 0 {
+                match log.end_offset_for_epoch(part.last_fetched_epoch) {
+                    None => return Fetched::refused(ErrorCode::OffsetOutOfRange),
+                    Some(end)
+                        if end.epoch < part.last_fetched_epoch || end.end_offset < part.offset =>
+                    {
+                        found.diverging = Some((end.epoch, end.end_offset));
+                        return found;
+                    }
+                    Some(_) => {}
+                }
+            }
+            (found, log.read(part.offset, limit, bound, at_least_one))
+        };
+        let read = match read {
+            Ok(Read::Locate(job)) => match locate(job).await {
+                Ok(located) => partition.log.borrow_mut().located(located),
+                Err(error) => {
+                    tracing::error!(
+                        "partition={} offset={}: {error}",
+                        partition.name,
+                        part.offset
+                    );
+                    return Fetched::refused(ErrorCode::KafkaStorageError);
+                }
+            },
+            other => other,
+        };
+        found.records = match read {
+            Ok(Read::Empty) => Payload::Empty,
+            Ok(Read::Memory { parts, size }) => Payload::Memory { parts, size },
+            Ok(Read::File { file, range }) => match payload(file.descriptor(), range).await {
+                Ok(payload) => payload,
+                Err(error) => {
+                    self.disk_failed(partition, "read", &error);
+                    return Fetched::refused(ErrorCode::KafkaStorageError);
+                }
+            },
+            // The log was truncated or rolled while the place was looked up: the reader comes again.
+            Ok(Read::Locate(_)) | Err(ReadError::Superseded) => Payload::Empty,
+            Err(ReadError::OutOfRange { .. }) => {
+                return Fetched::refused(ErrorCode::OffsetOutOfRange);
+            }
+            Err(ReadError::Failed(_)) => return Fetched::refused(ErrorCode::KafkaStorageError),
+        };
+        found
+    }
+}
+
+impl Shard {
+    /// Whole batches from `offset` on, for a reader inside the broker; none at the end.
+    pub(crate) async fn read_batches(
+        &self,
+        partition: &Rc<Partition>,
+        offset: Offset,
+        size_max: usize,
+    ) -> Result<Vec<Batch>, String> {
+        let part = FetchPart {
+            topic_id: partition.topic_id,
+            partition: partition.name.partition,
+            offset,
+            current_leader_epoch: LeaderEpoch::NONE,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            size_max,
+        };
+        let fetched = self
+            .read_partition(partition, &part, Isolation::ReadUncommitted, size_max, true)
+            .await;
+        if fetched.error != ErrorCode::None {
+            return Err(format!("offset {offset} cannot be read: {}", fetched.error));
+        }
+        let mut bytes = match fetched.records {
+            Payload::Empty => Bytes::new(),
+            Payload::Memory { parts, .. } => parts.concat().into(),
+            Payload::File { file, range } => {
+                let size = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+                let block = corelog_runtime::block(size);
+                let (read, block) = File::from_fd(file)
+                    .read_at(block, range.start, size, Temperature::Warm)
+                    .await;
+                read.map_err(|error| error.to_string())?;
+                block.freeze()
+            }
+        };
+        let mut batches = Vec::new();
+        while let Some(batch) =
+            UncheckedBatch::take(&mut bytes).map_err(|error| error.to_string())?
+        {
+            batches.push(batch.check().map_err(|error| error.to_string())?);
+        }
+        Ok(batches)
+    }
+}
+
+/// Is there a reason not to read or look up anything in the partition?
+pub(crate) fn unreadable(
+    partition: &Partition,
+    current_leader_epoch: LeaderEpoch,
+) -> Option<ErrorCode> {
+    match partition.state.get() {
+        State::Online => {}
+        State::Offline => return Some(ErrorCode::KafkaStorageError),
+        State::Closed => return Some(ErrorCode::NotLeaderOrFollower),
+    }
+    let known = partition.leader_epoch.get();
+    if current_leader_epoch.0 < 0 || current_leader_epoch == known {
+        None
+    } else if current_leader_epoch < known {
+        Some(ErrorCode::FencedLeaderEpoch)
+    } else {
+        Some(ErrorCode::UnknownLeaderEpoch)
+    }
+}
+
+/// Looks a place up in the page cache, or on the companion where the disk must be asked.
+async fn locate(job: LocateJob) -> Result<Located, LocateError> {
+    match job.run(Wait::No) {
+        Err(LocateError::WouldBlock) => {
+            corelog_runtime::blocking("locate", move || job.run(Wait::Yes)).await
+        }
+        ready => ready,
+    }
+}
+
+/// A file range as what costs least to send: small or cold ranges are read, large warm ones stay
+/// in the file for sendfile.
+async fn payload(file: Arc<OwnedFd>, range: Range<u64>) -> std::io::Result<Payload> {
+    let reader = File::from_fd(Arc::clone(&file));
+    let warm = reader.resident(range.clone());
+    if warm && range.end - range.start >= SENDFILE_BYTES_MIN {
+        return Ok(Payload::File { file, range });
+    }
+    let size = if warm {
+        range.end - range.start
+    } else {
+        (range.end - range.start).min(COLD_READ_BYTES_MAX)
+    };
+    let size =
+        usize::try_from(size).expect("a read is at most SENDFILE_BYTES_MIN or COLD_READ_BYTES_MAX");
+    let temperature = if warm {
+        Temperature::Warm
+    } else {
+        Temperature::Cold
+    };
+    let (result, block) = reader
+        .read_at(corelog_runtime::block(size), range.start, size, temperature)
+        .await;
+    let size = result?;
+    let mut parts = SmallVec::new();
+    parts.push(block.freeze().slice(..size));
+    Ok(Payload::Memory { parts, size })
+}

@@ -1,0 +1,376 @@
+//! All that one core owns, and what it does for the others.
+//!
+//! Owns: the [`Shard`]: its partitions, its connections, its coordinators, its view of the metadata.
+//! Lives on: one thread; nothing of it is shared. Others reach it by [`mesh::Request`].
+//! Invariants:
+//! 1. A partition is in `partitions` if and only if this shard owns it and its log is open.
+//! 2. `image` never names a partition of this shard whose log is not open (or failed to open).
+//!
+//! Not here: start and stop (`boot.rs`), APIs (`handlers.rs`).
+
+pub(crate) mod control;
+pub(crate) mod coordinators;
+pub(crate) mod flush;
+pub(crate) mod logs;
+pub(crate) mod producer_ids;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ops::RangeInclusive;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use corelog_net::connection::{Dispatched, Peer, Request, Service};
+use corelog_net::server::Server;
+use corelog_net::wire::ApiKey;
+use corelog_runtime::{Map, Notify, Semaphore, spawn};
+use corelog_storage::disk::LogDir;
+use corelog_storage::types::TopicId;
+
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::group::GroupSettings;
+use crate::handlers::fetch::session::Sessions;
+use crate::handlers::{self, Context, Turn};
+use crate::mesh::{self, Mesh, Pending};
+use crate::metadata::{ClusterView, Image, TopicImage};
+use crate::partition::{Parked, Partition};
+use control::Control;
+use coordinators::Coordinators;
+use flush::Queue;
+use producer_ids::ProducerIds;
+
+/// What of the settings the hot path asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// `corelog.sync.on.ack`.
+    pub(crate) sync_on_ack: bool,
+    /// `fetch.max.bytes`.
+    pub(crate) fetch_size_max: usize,
+    /// This shard's share of `corelog.tail.bytes`.
+    pub(crate) tail_bytes_max: usize,
+    /// Writes go through the ring rather than inline: cheaper on XFS, dearer on ext4.
+    pub(crate) ring_writes: bool,
+}
+
+/// The checkpointed offsets of one log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogOffsets {
+    pub(crate) name: corelog_storage::types::TopicPartition,
+    pub(crate) directory: usize,
+    pub(crate) recovery_point: corelog_storage::types::Offset,
+    pub(crate) log_start_offset: corelog_storage::types::Offset,
+    pub(crate) high_watermark: corelog_storage::types::Offset,
+}
+
+/// One core's part of the broker.
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) shards: usize,
+    pub(crate) mesh: Rc<Mesh>,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) settings: Settings,
+    pub(crate) directories: Arc<[LogDir]>,
+    pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
+    pub(crate) writes: Queue,
+    pub(crate) syncs: Queue,
+    pub(crate) sessions: RefCell<Sessions>,
+    pub(crate) coordinators: Coordinators,
+    pub(crate) producer_ids: ProducerIds,
+    /// The controller; on shard 0 only.
+    pub(crate) control: OnceCell<Control>,
+    pub(crate) server: OnceCell<Server<Shard>>,
+    cluster_id: Arc<str>,
+    image: RefCell<Arc<Image>>,
+    topic_configs: RefCell<Map<TopicId, Arc<TopicConfig>>>,
+    /// Images are followed one after the other.
+    following: Semaphore,
+    /// Fetches of other shards that wait here, by sender and call.
+    waiting_fetches: RefCell<Map<(usize, u64), Rc<Parked>>>,
+    pub(crate) tail_bytes: Cell<usize>,
+    is_closed: Cell<bool>,
+    closing: Notify,
+    weak: Weak<Shard>,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) ports: mesh::Ports,
+    pub(crate) shards: usize,
+    pub(crate) config: Arc<BrokerConfig>,
+    pub(crate) settings: Settings,
+    pub(crate) directories: Arc<[LogDir]>,
+    pub(crate) image: Arc<Image>,
+    pub(crate) cluster_id: Arc<str>,
+}
+
+impl Shard {
+    /// The shard, and the tasks that serve the others and carry out the logs' plans.
+    pub(crate) fn start(parts: Parts) -> Rc<Self> {
+        let slots = parts
+            .config
+            .fetch_session_cache_slots
+            .div_ceil(parts.shards);
+        let group_settings = Arc::new(group_settings(&parts.config.group));
+        let shard = Rc::new_cyclic(|weak| Self {
+            index: parts.index,
+            shards: parts.shards,
+            mesh: Rc::new(Mesh::new(parts.ports, parts.shards)),
+            settings: parts.settings,
+            directories: parts.directories,
+            partitions: RefCell::default(),
+            writes: Queue::new(),
+            syncs: Queue::new(),
+            sessions: RefCell::new(Sessions::new(slots)),
+            coordinators: Coordinators::new(group_settings),
+            producer_ids: ProducerIds::new(),
+            control: OnceCell::new(),
+            server: OnceCell::new(),
+            cluster_id: parts.cluster_id,
+            image: RefCell::new(parts.image),
+            topic_configs: RefCell::default(),
+            following: Semaphore::new(1),
+            waiting_fetches: RefCell::default(),
+            tail_bytes: Cell::new(0),
+            is_closed: Cell::new(false),
+            closing: Notify::new(),
+            weak: weak.clone(),
+            config: parts.config,
+        });
+        spawn("flush", Rc::clone(&shard).write_for_ever()).detach();
+        spawn("sync", Rc::clone(&shard).sync_for_ever()).detach();
+        spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
+        spawn("mesh replies", Rc::clone(&shard.mesh).collect()).detach();
+        let serving = Rc::clone(&shard);
+        let serve = move |from, call, request| Rc::clone(&serving).accept(from, call, request);
+        spawn("mesh requests", Rc::clone(&shard.mesh).serve(serve)).detach();
+        shard
+    }
+
+    /// Itself, counted.
+    pub(crate) fn itself(&self) -> Rc<Self> {
+        self.weak
+            .upgrade()
+            .expect("whoever calls a method holds the shard")
+    }
+
+    /// The metadata as this shard knows it.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    pub(crate) fn partition(&self, topic_id: TopicId, partition: i32) -> Option<Rc<Partition>> {
+        self.partitions
+            .borrow()
+            .get(&(topic_id, partition))
+            .cloned()
+    }
+
+    /// The settings in force for a topic.
+    pub(crate) fn topic_config(&self, topic: &TopicImage) -> Arc<TopicConfig> {
+        let id = TopicId(topic.id.0);
+        if let Some(config) = self.topic_configs.borrow().get(&id) {
+            return Arc::clone(config);
+        }
+        let config = Arc::new(self.resolve(&self.image(), &topic.name));
+        self.topic_configs
+            .borrow_mut()
+            .insert(id, Arc::clone(&config));
+        config
+    }
+
+    /// Host and port that clients of a listener are told.
+    pub(crate) fn advertised(&self, listener: usize) -> (&str, u16) {
+        let endpoint = &self.config.advertised[listener];
+        (&endpoint.host, endpoint.port)
+    }
+
+    /// The image as a client of a listener sees it.
+    pub(crate) fn view<'a>(&'a self, image: &'a Image, listener: usize) -> ClusterView<'a> {
+        ClusterView {
+            image,
+            cluster_id: &self.cluster_id,
+            node_id: self.config.node_id,
+            listener: &self.config.listeners[listener].endpoint.name,
+        }
+    }
+
+    /// Resolves when the shard has closed its logs, its last duty.
+    pub(crate) async fn closed(&self) {
+        while !self.is_closed.get() {
+            self.closing.notified().await;
+        }
+    }
+
+    /// Starts a request to any shard, itself included; its order is fixed when this returns.
+    pub(crate) async fn start_call(self: &Rc<Self>, to: usize, request: mesh::Request) -> Pending {
+        if to != self.index {
+            return self.mesh.start(to, request).await;
+        }
+        match Rc::clone(self).accept(to, None, request) {
+            Some(work) => Pending::here(work),
+            None => Pending::here(Box::pin(async { mesh::Reply::Gone })),
+        }
+    }
+
+    /// Asks a shard and waits for its answer.
+    pub(crate) async fn call(self: &Rc<Self>, to: usize, request: mesh::Request) -> mesh::Reply {
+        self.start_call(to, request).await.reply().await
+    }
+
+    /// Asks every shard and waits for all answers, in the order of the shards.
+    pub(crate) async fn call_all(
+        self: &Rc<Self>,
+        mut request: impl FnMut() -> mesh::Request,
+    ) -> Vec<mesh::Reply> {
+        let mut pending = Vec::with_capacity(self.shards);
+        for to in 0..self.shards {
+            pending.push(self.start_call(to, request()).await);
+        }
+        let mut replies = Vec::with_capacity(pending.len());
+        for one in pending {
+            replies.push(one.reply().await);
+        }
+        replies
+    }
+
+    /// Takes in a request of another shard: what has an order gets its place before this returns,
+    /// what takes time is the future.
+    fn accept(
+        self: Rc<Self>,
+        from: usize,
+        call: Option<u64>,
+        request: mesh::Request,
+    ) -> Option<mesh::Work> {
+        Some(match request {
+            mesh::Request::Append(append) => {
+                let pending = self.append(append);
+                Box::pin(async move { mesh::Reply::Appended(pending.acknowledged().await) })
+            }
+            mesh::Request::Fetch(fetch) => {
+                let parked = Parked::new();
+                let key = call.map(|call| (from, call));
+                if let Some(key) = key {
+                    self.waiting_fetches
+                        .borrow_mut()
+                        .insert(key, Rc::clone(&parked));
+                }
+                Box::pin(async move {
+                    let fetched = Rc::clone(&self).fetch(fetch, parked).await;
+                    if let Some(key) = key {
+                        self.waiting_fetches.borrow_mut().remove(&key);
+                    }
+                    mesh::Reply::Fetched(fetched)
+                })
+            }
+            mesh::Request::CancelFetch(call) => {
+                if let Some(parked) = self.waiting_fetches.borrow().get(&(from, call)) {
+                    parked.cancel();
+                }
+                return None;
+            }
+            mesh::Request::Lookup(lookup) => {
+                Box::pin(async move { mesh::Reply::Looked(self.look(lookup).await) })
+            }
+            mesh::Request::Group { partition, request } => Box::pin(async move {
+                mesh::Reply::Group(Box::new(self.group(partition, *request).await))
+            }),
+            mesh::Request::Control(request) => Box::pin(async move {
+                self.control(*request)
+                    .await
+                    .map_or(mesh::Reply::Gone, |answer| {
+                        mesh::Reply::Control(Box::new(answer))
+                    })
+            }),
+            mesh::Request::Publish { image, delta } => Box::pin(async move {
+                self.follow(image, delta).await;
+                mesh::Reply::Done
+            }),
+            mesh::Request::Open(checkpoints) => {
+                Box::pin(async move { mesh::Reply::Opened(self.open_logs(checkpoints).await) })
+            }
+            mesh::Request::Listen(admission, addresses) => {
+                Box::pin(async move { mesh::Reply::Listening(self.listen(&admission, &addresses)) })
+            }
+            mesh::Request::Adopt(accepted) => {
+                if let Some(server) = self.server.get() {
+                    server.adopt(accepted);
+                }
+                return None;
+            }
+            mesh::Request::Checkpoint => {
+                Box::pin(async move { mesh::Reply::Offsets(self.offsets()) })
+            }
+            mesh::Request::Drain => Box::pin(async move {
+                self.drain().await;
+                mesh::Reply::Done
+            }),
+            mesh::Request::Close => Box::pin(async move {
+                let offsets = Rc::clone(&self).close_logs().await;
+                self.is_closed.set(true);
+                self.closing.notify_all();
+                mesh::Reply::Offsets(offsets)
+            }),
+        })
+    }
+
+    fn set_image(&self, image: Arc<Image>) {
+        *self.image.borrow_mut() = image;
+    }
+}
+
+/// The settings of groups as their coordinators take them.
+fn group_settings(config: &crate::config::broker::GroupConfig) -> GroupSettings {
+    let unsigned = |ms: i64| u64::try_from(ms).unwrap_or(0);
+    let timeout = |ms: i64| i32::try_from(ms).unwrap_or(i32::MAX);
+    GroupSettings {
+        session_timeout_ms_min: timeout(config.min_session_timeout_ms),
+        session_timeout_ms_max: timeout(config.max_session_timeout_ms),
+        initial_rebalance_delay_ms: unsigned(config.initial_rebalance_delay_ms),
+        members_max: config.max_size,
+        offset_metadata_size_max: config.offset_metadata_max_bytes,
+        offsets_retention_ms: config.offsets_retention_ms,
+        offsets_retention_check_interval_ms: unsigned(config.offsets_retention_check_interval_ms),
+        ..GroupSettings::default()
+    }
+}
+
+/// What a connection is to its shard.
+pub(crate) struct Session {
+    listener: usize,
+    client_host: String,
+    turn: Rc<Turn>,
+}
+
+impl Service for Shard {
+    type Session = Session;
+
+    fn open(self: &Rc<Self>, peer: &Peer) -> Session {
+        let named = |listener: &crate::config::Listener| *listener.endpoint.name == *peer.listener;
+        Session {
+            listener: self.config.listeners.iter().position(named).unwrap_or(0),
+            client_host: format!("/{}", peer.addr.ip()),
+            turn: Rc::default(),
+        }
+    }
+
+    fn versions(&self, api_key: ApiKey) -> Option<RangeInclusive<i16>> {
+        handlers::versions(api_key)
+    }
+
+    async fn dispatch(self: &Rc<Self>, session: &Rc<Session>, request: Request) -> Dispatched {
+        if request.header.api_key == ApiKey::Produce {
+            return handlers::produce::dispatch(self, &session.turn, request).await;
+        }
+        let context = Context {
+            version: request.header.api_version,
+            client_id: request.header.client_id().to_owned(),
+            client_host: session.client_host.clone(),
+            listener: session.listener,
+        };
+        handlers::dispatch(self, &session.turn, context, request)
+    }
+
+    fn closed(self: &Rc<Self>, session: Rc<Session>) {
+        drop(session);
+    }
+}

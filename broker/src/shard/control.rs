@@ -1,0 +1,257 @@
+//! The controller on shard 0: the pure one asked, its records made durable, the new image published.
+//!
+//! Owns: the metadata log as a partition of shard 0, the order of metadata changes.
+//! Lives on: shard 0.
+//! Invariants:
+//! 1. One change at a time: decided by the newest image, written, synced, applied, published to
+//!    every shard, answered. What a client was told is on disk and in force everywhere.
+//! 2. Records that cannot be written end the broker: an image ahead of its log would lie.
+//!
+//! Not here: decisions (`controller`), start (`boot/metadata_log.rs`).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelog_net::wire::messages::allocate_producer_ids::AllocateProducerIdsResponse;
+use corelog_net::wire::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+use corelog_net::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsResponse,
+};
+use corelog_net::wire::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use corelog_net::wire::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use corelog_net::wire::messages::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+};
+use corelog_net::wire::{ErrorCode, Uuid};
+use corelog_runtime::Semaphore;
+use corelog_storage::log::{Log, Origin};
+use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+
+use crate::boot::{METADATA_TOPIC, random_id};
+use crate::controller::{Controller, Outcome};
+use crate::mesh;
+use crate::metadata::log::{self, Place};
+use crate::metadata::{MetadataRecord, ResourceType, SnapshotId, bootstrap};
+use crate::partition::Partition;
+use crate::partition::append::{Acks, AppendCall, AppendPart};
+use crate::shard::Shard;
+
+/// The id that Kafka gives to the metadata topic.
+pub(crate) const METADATA_TOPIC_ID: TopicId =
+    TopicId([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+/// The shard that the controller lives on.
+pub(crate) const CONTROLLER_SHARD: usize = 0;
+
+/// The controller's place in shard 0.
+pub(crate) struct Control {
+    changing: Semaphore,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Self {
+            changing: Semaphore::new(1),
+        }
+    }
+}
+
+impl Shard {
+    /// Takes over the metadata log as a partition of this shard, directory 0 or where it was opened.
+    pub(crate) fn adopt_metadata_log(&self, log: Log, epoch: LeaderEpoch) {
+        let root = log.dir().root().to_owned();
+        let directory = self
+            .directories
+            .iter()
+            .position(|one| one.root() == root)
+            .unwrap_or(0);
+        let name = TopicPartition {
+            topic: METADATA_TOPIC.into(),
+            partition: 0,
+        };
+        let partition = Partition::new(name, METADATA_TOPIC_ID, directory, epoch, log);
+        self.partitions
+            .borrow_mut()
+            .insert((METADATA_TOPIC_ID, 0), Rc::new(partition));
+    }
+
+    /// Asks the controller, wherever it lives; `None` when it stops.
+    pub(crate) async fn ask_controller(self: &Rc<Self>, question: Question) -> Option<Answer> {
+        match self
+            .call(CONTROLLER_SHARD, mesh::Request::Control(Box::new(question)))
+            .await
+        {
+            mesh::Reply::Control(answer) => Some(*answer),
+            _ => None,
+        }
+    }
+
+    /// Decides, writes, publishes, answers. `None` on a shard that is not the controller's.
+    pub(crate) async fn control(self: Rc<Self>, question: Question) -> Option<Answer> {
+        let control = self.control.get()?;
+        let _turn = control.changing.acquire().await;
+        let image = self.image();
+        let config = self.config.with_dynamic(
+            image.config(ResourceType::Broker, &self.config.node_id.to_string()),
+            image.config(ResourceType::Broker, ""),
+        );
+        let controller = Controller::new(&image, &config);
+        let mut ids = || Uuid(random_id().0);
+        let (records, answer) = match question {
+            Question::CreateTopics(request) => told(
+                controller.create_topics(&request, &mut ids),
+                Answer::CreateTopics,
+            ),
+            Question::AutoCreate(names) => told(
+                controller.auto_create(&names, &mut ids),
+                Answer::CreateTopics,
+            ),
+            Question::DeleteTopics(request, version) => told(
+                controller.delete_topics(&request, version),
+                Answer::DeleteTopics,
+            ),
+            Question::CreatePartitions(request) => told(
+                controller.create_partitions(&request),
+                Answer::CreatePartitions,
+            ),
+            Question::AlterConfigs(request) => {
+                told(controller.alter_configs(&request), Answer::AlterConfigs)
+            }
+            Question::IncrementalAlterConfigs(request) => told(
+                controller.incremental_alter_configs(&request),
+                Answer::IncrementalAlterConfigs,
+            ),
+            Question::ProducerIds => told(controller.own_producer_ids(), Answer::ProducerIds),
+        };
+        if !records.is_empty() {
+            self.change(&records).await;
+        }
+        Some(answer)
+    }
+
+    /// The last record of a clean stop; the broker epoch for the marker.
+    pub(crate) async fn say_goodbye(self: &Rc<Self>) -> i64 {
+        let image = self.image();
+        let records = bootstrap::stop(&image, self.config.node_id);
+        if !records.is_empty() {
+            self.write_metadata(&records).await;
+        }
+        image
+            .broker(self.config.node_id)
+            .map_or(-1, |broker| broker.registration.broker_epoch)
+    }
+
+    /// Makes records durable and the image that they give known to every shard.
+    async fn change(self: &Rc<Self>, records: &[MetadataRecord]) {
+        let image = self.image();
+        let (mut next, delta) = image
+            .after(records)
+            .expect("the controller's records fit the image they were made from");
+        let end = self.write_metadata(records).await;
+        let epoch = self.metadata_log().leader_epoch.get();
+        next.set_at(SnapshotId {
+            end_offset: end.0,
+            epoch: epoch.0,
+        });
+        let (image, delta) = (Arc::new(next), Arc::new(delta));
+        self.call_all(|| mesh::Request::Publish {
+            image: Arc::clone(&image),
+            delta: Arc::clone(&delta),
+        })
+        .await;
+    }
+
+    fn metadata_log(&self) -> Rc<Partition> {
+        self.partition(METADATA_TOPIC_ID, 0)
+            .expect("the controller has its log")
+    }
+
+    async fn write_metadata(self: &Rc<Self>, records: &[MetadataRecord]) -> Offset {
+        let partition = self.metadata_log();
+        let place = Place {
+            base_offset: partition.log.borrow().end_offset(),
+            epoch: partition.leader_epoch.get(),
+            now: Timestamp(corelog_runtime::wall_clock()),
+        };
+        let batch = log::batch(records, self.image().metadata_version(), place)
+            .expect("the controller's records can be written");
+        let part = AppendPart {
+            topic_id: METADATA_TOPIC_ID,
+            partition: 0,
+            batch,
+        };
+        let call = AppendCall {
+            acks: Acks::Disk,
+            origin: Origin::Coordinator,
+            parts: vec![part],
+        };
+        let appended = self.append(call).acknowledged().await;
+        let failed = appended.iter().find(|one| one.error != ErrorCode::None);
+        if let Some(one) = failed {
+            tracing::error!(
+                "the metadata log cannot be written ({}): the broker stops, nothing it said is lost",
+                one.error
+            );
+            std::process::exit(1);
+        }
+        let end = partition.log.borrow().end_offset();
+        end
+    }
+}
+
+/// What the controller is asked, by handlers and by the shards themselves.
+#[derive(Debug)]
+pub(crate) enum Question {
+    CreateTopics(CreateTopicsRequest),
+    /// Create these as the settings have it: topics that were asked for, internal topics.
+    AutoCreate(Vec<String>),
+    /// With the version, which says where the names stand.
+    DeleteTopics(DeleteTopicsRequest, i16),
+    CreatePartitions(CreatePartitionsRequest),
+    AlterConfigs(AlterConfigsRequest),
+    IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    /// A block of producer ids for a shard.
+    ProducerIds,
+}
+
+/// What it answers, under the question's name.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    CreateTopics(CreateTopicsResponse),
+    DeleteTopics(DeleteTopicsResponse),
+    CreatePartitions(CreatePartitionsResponse),
+    AlterConfigs(AlterConfigsResponse),
+    IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    ProducerIds(AllocateProducerIdsResponse),
+}
+
+fn told<R>(outcome: Outcome<R>, answer: impl FnOnce(R) -> Answer) -> (Vec<MetadataRecord>, Answer) {
+    (outcome.records, answer(outcome.response))
+}
+
+impl Shard {
+    /// Has a topic created as the settings have it; says whether it is there then.
+    pub(crate) async fn auto_create(self: &Rc<Self>, name: &str) -> bool {
+        let answer = self
+            .ask_controller(Question::AutoCreate(vec![name.to_owned()]))
+            .await;
+        if let Some(Answer::CreateTopics(response)) = answer {
+            for topic in response.topics.iter().filter(|topic| topic.error_code != 0) {
+                let error = ErrorCode::from_code(topic.error_code).unwrap_or_default();
+                let why = topic.error_message.as_deref().unwrap_or_default();
+                tracing::warn!("topic={name} could not be created: {error} {why}");
+            }
+        }
+        self.image().topic(name).is_some()
+    }
+
+    /// A block of producer ids: the first and how many.
+    pub(crate) async fn allocate_producer_ids(self: &Rc<Self>) -> Option<(i64, i32)> {
+        match self.ask_controller(Question::ProducerIds).await {
+            Some(Answer::ProducerIds(block)) if block.error_code == 0 => {
+                Some((block.producer_id_start, block.producer_id_len))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The group coordinators of one shard: loading them, asking them, carrying out what they decide.
+//!
+//! Owns: a [`Host`] for every partition of `__consumer_offsets` on this shard, its waiting callers.
+//! Lives on: the shard of the offsets partition.
+//! Invariants:
+//! 1. A coordinator's records go to the log in the order of its steps, within the step.
+//! 2. An answer that stands for records leaves when they are acknowledged (acks=all).
+//! 3. Timers are pulled: one task sleeps until the earliest deadline of all coordinators.
+//!
+//! Not here: what a group is (`group.rs`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corelog_net::wire::ErrorCode;
+use corelog_runtime::{Instant, Map, Notify, Sender, oneshot, spawn};
+use corelog_storage::batch::{Batch, BatchBuilder, BatchOptions, ControlKey, ControlKind};
+use corelog_storage::limits::INFLATED_BYTES_MAX;
+use corelog_storage::log::Origin;
+use corelog_storage::types::Timestamp;
+
+use crate::group::{
+    Append, AppendError, Coordinator, Effects, Event, GroupError, GroupSettings, Now, Outcome,
+    Reply, Request, Token,
+};
+use crate::partition::Partition;
+use crate::partition::append::{Acks, AppendCall, AppendPart};
+use crate::shard::Shard;
+
+/// Bytes of log that loading reads at a time.
+const LOAD_READ_BYTES: usize = 1024 * 1024;
+
+/// Records are cut into batches of about this size.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// The coordinators of one shard.
+pub(crate) struct Coordinators {
+    settings: Arc<GroupSettings>,
+    hosts: RefCell<Map<i32, Rc<Host>>>,
+    next_token: Cell<u64>,
+    /// The deadline the timer task sleeps for, and its alarm clock for an earlier one.
+    armed: Cell<Option<Instant>>,
+    earlier: Notify,
+}
+
+struct Host {
+    partition: Rc<Partition>,
+    coordinator: RefCell<Coordinator>,
+    waiting: RefCell<Map<Token, Sender<Reply>>>,
+}
+
+impl Coordinators {
+    pub(crate) fn new(settings: Arc<GroupSettings>) -> Self {
+        Self {
+            settings,
+            hosts: RefCell::new(Map::default()),
+            next_token: Cell::new(0),
+            armed: Cell::new(None),
+            earlier: Notify::new(),
+        }
+    }
+}
+
+impl Shard {
+    /// The shard now leads an offsets partition: its coordinator loads and then serves.
+    pub(crate) fn lead_groups(self: &Rc<Self>, partition: &Rc<Partition>) {
+        let number = partition.name.partition;
+        let coordinator = Coordinator::new(
+            number,
+            Arc::clone(&self.coordinators.settings),
+            corelog_runtime::random(),
+        );
+        let host = Rc::new(Host {
+            partition: Rc::clone(partition),
+            coordinator: RefCell::new(coordinator),
+            waiting: RefCell::new(Map::default()),
+        });
+        self.coordinators
+            .hosts
+            .borrow_mut()
+            .insert(number, Rc::clone(&host));
+        let shard = Rc::clone(self);
+        spawn("load groups", async move { shard.load_groups(&host).await }).detach();
+    }
+
+    /// The offsets partition is gone: those who wait are told.
+    pub(crate) fn resign_groups(self: &Rc<Self>, number: i32) {
+        let Some(host) = self.coordinators.hosts.borrow_mut().remove(&number) else {
+            return;
+        };
+        let effects = host.coordinator.borrow_mut().unload();
+        self.carry_out(&host, effects);
+    }
+
+    /// Asks the coordinator of one offsets partition.
+    pub(crate) async fn group(self: Rc<Self>, number: i32, request: Request) -> Reply {
+        let host = self.coordinators.hosts.borrow().get(&number).cloned();
+        let Some(host) = host else {
+            return request.refuse(GroupError::NotCoordinator);
+        };
+        let token = Token(self.coordinators.next_token.get());
+        self.coordinators.next_token.set(token.0 + 1);
+        let (sender, receiver) = oneshot();
+        host.waiting.borrow_mut().insert(token, sender);
+        let effects = host
+            .coordinator
+            .borrow_mut()
+            .step(clock(), Event::Request { token, request });
+        self.carry_out(&host, effects);
+        // A coordinator answers every request, also when it resigns.
+        receiver
+            .await
+            .unwrap_or(Reply::Heartbeat(Err(GroupError::NotCoordinator)))
+    }
+
+    /// Topics are gone: so are the offsets committed for them.
+    pub(crate) fn topics_deleted(self: &Rc<Self>, names: &[String]) {
+        let hosts: Vec<_> = self.coordinators.hosts.borrow().values().cloned().collect();
+        for host in hosts {
+            let event = Event::TopicsDeleted(names.to_vec());
+            let effects = host.coordinator.borrow_mut().step(clock(), event);
+            self.carry_out(&host, effects);
+        }
+    }
+
+    /// The timer task.
+    pub(crate) async fn tick_groups(self: Rc<Self>) {
+        loop {
+            let deadline = self.next_group_deadline();
+            self.coordinators.armed.set(deadline);
+            let earlier = self.coordinators.earlier.notified();
+            match deadline {
+                None => earlier.await,
+                Some(deadline) => {
+                    if corelog_runtime::timeout_at(deadline, earlier)
+                        .await
+                        .is_some()
+                    {
+                        continue;
+                    }
+                }
+            }
+            let now = clock();
+            let due: Vec<_> = {
+                let hosts = self.coordinators.hosts.borrow();
+                let due = |host: &&Rc<Host>| {
+                    host.coordinator
+                        .borrow()
+                        .next_deadline()
+                        .is_some_and(|at| at <= now.steady_ms)
+                };
+                hosts.values().filter(due).cloned().collect()
+            };
+            for host in due {
+                let effects = host.coordinator.borrow_mut().step(now, Event::Tick);
+                self.carry_out(&host, effects);
+            }
+        }
+    }
+
+    fn next_group_deadline(&self) -> Option<Instant> {
+        let hosts = self.coordinators.hosts.borrow();
+        hosts
+            .values()
+            .filter_map(|host| host.coordinator.borrow().next_deadline())
+            .min()
+            .map(instant)
+    }
+
+    fn carry_out(self: &Rc<Self>, host: &Rc<Host>, effects: Effects) {
+        for (token, reply) in effects.replies {
+            if let Some(sender) = host.waiting.borrow_mut().remove(&token) {
+                // The caller may have gone with its connection.
+                let _ = sender.send(reply);
+            }
+        }
+        if let Some(append) = effects.append {
+            self.append_group_records(host, append);
+        }
+        let deadline = host.coordinator.borrow().next_deadline().map(instant);
+        if let Some(deadline) = deadline
+            && self
+                .coordinators
+                .armed
+                .get()
+                .is_none_or(|armed| deadline < armed)
+        {
+            self.coordinators.earlier.notify_all();
+        }
+    }
+
+    /// Hands the records to the log now; reports to the coordinator when they are acknowledged.
+    fn append_group_records(self: &Rc<Self>, host: &Rc<Host>, append: Append) {
+        let name = &host.partition.name;
+        let parts = batches(&append).into_iter().map(|batch| AppendPart {
+            topic_id: host.partition.topic_id,
+            partition: name.partition,
+            batch,
+        });
+        let pending = self.append(AppendCall {
+            acks: Acks::All,
+            origin: Origin::Coordinator,
+            parts: parts.collect(),
+        });
+        let (shard, host, ticket) = (Rc::clone(self), Rc::clone(host), append.ticket);
+        spawn("group append", async move {
+            let failed = pending
+                .acknowledged()
+                .await
+                .into_iter()
+                .find(|one| one.error != ErrorCode::None);
+            let event = match failed {
+                None => Event::Appended(ticket),
+                Some(one) => {
+                    tracing::error!(
+                        "partition={} groups: records were not appended: {}",
+                        host.partition.name,
+                        one.error
+                    );
+                    Event::AppendFailed {
+                        from: ticket,
+                        error: append_error(one.error),
+                    }
+                }
+            };
+            let effects = host.coordinator.borrow_mut().step(clock(), event);
+            shard.carry_out(&host, effects);
+        })
+        .detach();
+    }
+
+    /// Reads the whole partition into its coordinator.
+    async fn load_groups(self: Rc<Self>, host: &Rc<Host>) {
+        let partition = &host.partition;
+        let end = partition.high_watermark();
+        let mut offset = partition.log.borrow().start_offset();
+        let mut unreadable = 0_u64;
+        while offset < end {
+            let next = match self.read_batches(partition, offset, LOAD_READ_BYTES).await {
+                Ok(batches) if !batches.is_empty() => {
+                    for batch in &batches {
+                        unreadable += replay(&mut host.coordinator.borrow_mut(), batch);
+                    }
+                    batches.last().expect("not empty").header().next_offset()
+                }
+                Ok(_) => end,
+                Err(error) => {
+                    tracing::error!(
+                        "partition={} groups cannot be loaded: {error}",
+                        partition.name
+                    );
+                    return;
+                }
+            };
+            offset = next;
+            corelog_runtime::yield_now().await;
+        }
+        if unreadable > 0 {
+            tracing::warn!(
+                "partition={} groups: {unreadable} records were not understood",
+                partition.name
+            );
+        }
+        let effects = host.coordinator.borrow_mut().loaded(clock());
+        self.carry_out(host, effects);
+    }
+}
+
+/// One batch into the coordinator; how many of its records could not be understood.
+fn replay(coordinator: &mut Coordinator, batch: &Batch) -> u64 {
+    let header = batch.header();
+    let Ok(payload) = batch.open(INFLATED_BYTES_MAX) else {
+        return 1;
+    };
+    let mut bad = 0;
+    for record in payload.records() {
+        let Ok(record) = record else {
+            bad += 1;
+            break;
+        };
+        if header.attributes.is_control() {
+            let kind = record.key.and_then(ControlKey::decode).map(|key| key.kind);
+            let outcome = match kind {
+                Some(ControlKind::Commit) => Outcome::Commit,
+                Some(ControlKind::Abort) => Outcome::Abort,
+                _ => continue,
+            };
+            coordinator.replay_marker(header.producer_id.0, outcome);
+            continue;
+        }
+        let producer = header
+            .attributes
+            .is_transactional()
+            .then_some(header.producer_id.0);
+        let Some(key) = record.key else {
+            bad += 1;
+            continue;
+        };
+        if coordinator.replay(key, record.value, producer).is_err() {
+            bad += 1;
+        }
+    }
+    bad
+}
+
+/// The records as batches, cut at about [`BATCH_BYTES`].
+fn batches(append: &Append) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for record in &append.records {
+        if builder.size() > BATCH_BYTES {
+            batches.push(builder.finish().expect(FITS));
+            builder.reset(BatchOptions::default());
+        }
+        builder
+            .append(
+                Timestamp(record.timestamp_ms),
+                Some(&record.key),
+                record.value.as_deref(),
+                &[],
+            )
+            .expect(FITS);
+    }
+    batches.push(builder.finish().expect(FITS));
+    batches
+}
+
+const FITS: &str = "a coordinator's records are far below what a batch can hold";
+
+fn append_error(error: ErrorCode) -> AppendError {
+    match error {
+        ErrorCode::KafkaStorageError => AppendError::Storage,
+        ErrorCode::MessageTooLarge => AppendError::TooLarge,
+        _ => AppendError::NotLeader,
+    }
+}
+
+fn clock() -> Now {
+    Now {
+        steady_ms: corelog_runtime::now().as_millis(),
+        wall_ms: corelog_runtime::wall_clock(),
+    }
+}
+
+fn instant(steady_ms: u64) -> Instant {
+    Instant::from_millis(steady_ms)
+}

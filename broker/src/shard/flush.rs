@@ -1,0 +1,245 @@
+//! The two tasks that carry out the logs' plans: writing what was appended, syncing what was asked.
+//!
+//! Owns: the queues of partitions to write and to sync.
+//! Lives on: every shard.
+//! Invariants:
+//! 1. A log has one writer: the flush task. It takes everything appended so far in one write per
+//!    file, so batches that arrive together are written together without any timer.
+//! 2. A sync covers only what was written before it began; `durable` moves to what it covered.
+//! 3. After a failed write or sync the partition's whole log directory is offline on this shard.
+//!
+//! Not here: what is written where (`corelog_storage::log`).
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use corelog_runtime::{File, Notify, spawn};
+use corelog_storage::log::{Sync, WriteFault};
+
+use crate::partition::{Partition, State};
+use crate::shard::Shard;
+
+/// Partitions that wait for the flush or the sync task.
+pub(crate) struct Queue {
+    partitions: RefCell<Vec<Rc<Partition>>>,
+    filled: Notify,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Self {
+            partitions: RefCell::new(Vec::new()),
+            filled: Notify::new(),
+        }
+    }
+
+    fn push(&self, partition: &Rc<Partition>) {
+        let mut partitions = self.partitions.borrow_mut();
+        if partitions.is_empty() {
+            self.filled.notify_all();
+        }
+        partitions.push(Rc::clone(partition));
+    }
+
+    /// Everything queued; waits until there is something. `spare` is an empty vector to queue into.
+    async fn take(&self, spare: Vec<Rc<Partition>>) -> Vec<Rc<Partition>> {
+        while self.partitions.borrow().is_empty() {
+            self.filled.notified().await;
+        }
+        self.partitions.replace(spare)
+    }
+}
+
+impl Shard {
+    /// Has the flush task write what was appended to the partition.
+    pub(crate) fn queue_write(&self, partition: &Rc<Partition>) {
+        if !partition.write_queued.replace(true) {
+            self.writes.push(partition);
+        }
+    }
+
+    /// Has everything appended to the partition so far written and brought to the disk.
+    pub(crate) fn queue_sync(&self, partition: &Rc<Partition>) {
+        partition.sync_wanted.set(true);
+        self.queue_write(partition);
+    }
+
+    /// The flush task.
+    pub(crate) async fn write_for_ever(self: Rc<Self>) {
+        let mut spare = Vec::new();
+        loop {
+            let mut queued = self.writes.take(spare).await;
+            for partition in queued.drain(..) {
+                partition.write_queued.set(false);
+                self.write(&partition).await;
+                // ORDER: a sync is asked for only behind the write that it shall cover.
+                let due =
+                    partition.sync_wanted.replace(false) || partition.log.borrow().must_sync();
+                if due && !partition.sync_queued.replace(true) {
+                    self.syncs.push(&partition);
+                }
+                self.work(&partition);
+            }
+            spare = queued;
+        }
+    }
+
+    // HOT: one pwritev per file that batches were appended to since the last round
+    async fn write(&self, partition: &Rc<Partition>) {
+        while partition.state.get() == State::Online {
+            let Some(write) = partition.log.borrow_mut().take_write() else {
+                break;
+            };
+            let file = File::from_fd(write.file.descriptor());
+            let (size, token) = (write.size(), write.token);
+            let outcome = if self.settings.ring_writes {
+                file.write_at(write.parts, write.position).await.0
+            } else {
+                file.write_now(&write.parts, write.position)
+            };
+            let fault = partition.log.borrow_mut().written(token, outcome);
+            match fault {
+                Ok(()) => {
+                    let end = partition.log.borrow().written_offset();
+                    if end > partition.high_watermark() {
+                        partition.advance(end, size as u64);
+                    }
+                }
+                Err(WriteFault::Full(error)) => {
+                    // What was not written stays in the tail, unacknowledged; it is tried again.
+                    self.disk_full(partition, &error);
+                    return;
+                }
+                Err(WriteFault::Failed(error)) => {
+                    self.disk_failed(partition, "write", &error);
+                    return;
+                }
+            }
+        }
+        let failure = partition.log.borrow().failure().cloned();
+        if let Some(why) = failure
+            && partition.state.get() == State::Online
+        {
+            self.disk_failed(partition, "open", &io::Error::other(why.to_string()));
+        }
+    }
+
+    /// The sync task: group commit. Everyone who asked before a round begins shares it.
+    pub(crate) async fn sync_for_ever(self: Rc<Self>) {
+        let mut spare = Vec::new();
+        loop {
+            let mut queued = self.syncs.take(spare).await;
+            let mut running = Vec::with_capacity(queued.len());
+            for partition in queued.drain(..) {
+                partition.sync_queued.set(false);
+                let shard = Rc::clone(&self);
+                running.push(spawn("sync", async move { shard.sync(&partition).await }));
+            }
+            for task in running {
+                // A panic inside was logged by the runtime; those who wait see the partition's state.
+                let _ = task.await;
+            }
+            spare = queued;
+        }
+    }
+
+    /// Brings what is written of one log to the disk.
+    pub(crate) async fn sync(&self, partition: &Rc<Partition>) {
+        let sync = partition.log.borrow_mut().take_sync();
+        if let Some(sync) = sync {
+            let outcome = execute(&sync).await;
+            if let Err(fault) = partition.log.borrow_mut().synced(sync.token, outcome) {
+                self.disk_failed(partition, "sync", &io::Error::other(fault.to_string()));
+                return;
+            }
+        }
+        partition
+            .durable
+            .set(partition.log.borrow().durable_offset());
+        partition.progress.notify_all();
+        // A rolled segment waits for its predecessor to be durable before it is written.
+        if partition.log.borrow().has_unwritten() {
+            self.queue_write(partition);
+        }
+        self.work(partition);
+    }
+
+    /// Has the companion do the file work that a log has collected (indexes of rolled segments,
+    /// snapshots) and reserve space ahead of the writes.
+    fn work(&self, partition: &Rc<Partition>) {
+        if let Some(reserve) = partition.log.borrow_mut().take_reserve() {
+            spawn("reserve", async move {
+                let file = File::from_fd(reserve.file.descriptor());
+                if let Err(error) = file.reserve(reserve.range).await {
+                    // Only an optimisation: file systems without it write as well.
+                    tracing::debug!("reserving space failed: {error}");
+                }
+            })
+            .detach();
+        }
+        let Some(work) = partition.log.borrow_mut().take_work() else {
+            return;
+        };
+        let partition = Rc::clone(partition);
+        let shard = self.itself();
+        spawn("log work", async move {
+            let outcome = corelog_runtime::blocking("log work", move || work.run()).await;
+            if let Err(fault) = partition.log.borrow_mut().worked(outcome) {
+                shard.disk_failed(&partition, "index", &io::Error::other(fault.to_string()));
+            }
+        })
+        .detach();
+    }
+
+    /// The disk is full: a state that passes. Appends wait unacknowledged and are tried again.
+    #[cold]
+    fn disk_full(&self, partition: &Rc<Partition>, error: &io::Error) {
+        tracing::error!(
+            "partition={} cannot be written, the disk of {} is full: {error}; free space and it goes on",
+            partition.name,
+            self.directories[partition.directory].root().display()
+        );
+        let (shard, partition) = (self.itself(), Rc::clone(partition));
+        spawn("disk full", async move {
+            corelog_runtime::sleep(FULL_RETRY).await;
+            shard.queue_write(&partition);
+        })
+        .detach();
+    }
+
+    /// A disk that fails once is not trusted again: every partition of its directory on this shard
+    /// goes offline. Each shard finds out for itself.
+    #[cold]
+    pub(crate) fn disk_failed(&self, partition: &Partition, operation: &str, error: &io::Error) {
+        tracing::error!(
+            "partition={} {operation} failed: {error}; log directory {} is offline until the broker restarts",
+            partition.name,
+            self.directories[partition.directory].root().display()
+        );
+        let others: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        for other in others {
+            if other.directory == partition.directory && other.state.get() == State::Online {
+                other.log.borrow_mut().fail("its log directory failed");
+                other.shut(State::Offline);
+            }
+        }
+    }
+}
+
+/// The file syncs of one log, then its folder's, on the ring.
+async fn execute(sync: &Sync) -> io::Result<()> {
+    for file in &sync.files {
+        File::from_fd(file.descriptor()).sync_data().await?;
+    }
+    if let Some((dir, folder)) = sync.folder.clone() {
+        corelog_runtime::blocking("sync folder", move || dir.sync_dir(&folder))
+            .await
+            .map_err(|error| io::Error::other(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// How long a write that found the disk full waits before it is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(500);

@@ -1,0 +1,456 @@
+//! The logs of a shard: opening them at start, following the metadata, closing them at the end.
+//!
+//! Owns: which logs are open, the map from topic settings to logs.
+//! Lives on: every shard; files are opened, created and closed on the companion.
+//! Invariants:
+//! 1. A log is open before the image that names it is swapped in, so whoever sees a partition in the
+//!    image can use it.
+//! 2. A deleted partition refuses before its folder is renamed.
+//!
+//! Not here: writing and syncing (`flush.rs`), what a log is (`corelog_storage`).
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use corelog_runtime::{blocking, spawn};
+use corelog_storage::checkpoint::PartitionMetadata;
+use corelog_storage::disk::LogDir;
+use corelog_storage::log::{Log, LogSettings, Open};
+use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
+
+use crate::config::TopicConfig;
+use crate::config::layers::Layers;
+use crate::group::OFFSETS_TOPIC;
+use crate::metadata::{Delta, Image, ResourceType, TopicImage};
+use crate::partition::{Partition, State, owner};
+use crate::shard::{LogOffsets, Shard};
+
+/// What the log directories said at start.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    /// For each log directory.
+    pub(crate) directories: Vec<DirectoryState>,
+}
+
+/// What one log directory said.
+#[derive(Debug, Default)]
+pub(crate) struct DirectoryState {
+    pub(crate) clean: bool,
+    pub(crate) live: Vec<TopicPartition>,
+    pub(crate) recovery_points: BTreeMap<TopicPartition, Offset>,
+    pub(crate) log_starts: BTreeMap<TopicPartition, Offset>,
+    pub(crate) high_watermarks: BTreeMap<TopicPartition, Offset>,
+}
+
+/// What opening the logs of a shard came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) logs: usize,
+    pub(crate) segments: usize,
+    pub(crate) scanned_bytes: u64,
+    /// Logs whose end was cut.
+    pub(crate) cut: usize,
+    /// Logs that could not be opened; their partitions are not served.
+    pub(crate) failed: usize,
+}
+
+impl Opened {
+    /// Counts another shard's in.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.logs += other.logs;
+        self.segments += other.segments;
+        self.scanned_bytes += other.scanned_bytes;
+        self.cut += other.cut;
+        self.failed += other.failed;
+    }
+}
+
+/// A log to open or create.
+struct Wanted {
+    name: TopicPartition,
+    topic_id: TopicId,
+    leader_epoch: LeaderEpoch,
+    directory: usize,
+    settings: Arc<LogSettings>,
+    /// `None`: there is no folder yet.
+    open: Option<Open>,
+}
+
+impl Shard {
+    /// The settings of a topic by an image.
+    pub(crate) fn resolve(&self, image: &Image, topic: &str) -> TopicConfig {
+        let node = self.config.node_id.to_string();
+        let layers = Layers {
+            node: image.config(ResourceType::Broker, &node),
+            cluster: image.config(ResourceType::Broker, ""),
+            fixed: &self.config.fixed,
+        };
+        TopicConfig::resolve(image.config(ResourceType::Topic, topic), layers)
+    }
+
+    /// Opens every log that the image gives to this shard.
+    pub(crate) async fn open_logs(self: Rc<Self>, checkpoints: Arc<Checkpoints>) -> Opened {
+        let image = self.image();
+        let mut wanted = Vec::new();
+        for topic in image.topics() {
+            self.want(&image, topic, Some(&checkpoints), &mut wanted);
+        }
+        self.open(wanted).await
+    }
+
+    /// Follows the metadata from one image to the next.
+    pub(crate) async fn follow(self: Rc<Self>, image: Arc<Image>, delta: Arc<Delta>) {
+        let _turn = self.following.acquire().await;
+        let mut wanted = Vec::new();
+        for topic in delta.created.iter().chain(&delta.changed) {
+            self.want(&image, topic, None, &mut wanted);
+        }
+        if !wanted.is_empty() {
+            Rc::clone(&self).open(wanted).await;
+        }
+        self.set_image(Arc::clone(&image));
+        for topic in &delta.changed {
+            self.lead(topic);
+        }
+        for topic in &delta.deleted {
+            self.delete(topic).await;
+        }
+        if !delta.deleted.is_empty() {
+            let names: Vec<_> = delta
+                .deleted
+                .iter()
+                .map(|topic| topic.name.to_string())
+                .collect();
+            self.topics_deleted(&names);
+        }
+        if !delta.configs.is_empty() {
+            self.settings_changed(&image);
+        }
+    }
+
+    /// Adds the partitions of the topic that are this shard's and not open.
+    fn want(
+        &self,
+        image: &Image,
+        topic: &TopicImage,
+        checkpoints: Option<&Checkpoints>,
+        wanted: &mut Vec<Wanted>,
+    ) {
+        let topic_id = TopicId(topic.id.0);
+        let expiration = self.config.producer_id_expiration_ms;
+        let mut settings = None;
+        for (number, partition) in topic.numbered() {
+            let ours = owner(topic_id, number, self.shards) == self.index
+                && partition.replicas.contains(&self.config.node_id);
+            if !ours || self.partition(topic_id, number).is_some() {
+                continue;
+            }
+            let settings = settings.get_or_insert_with(|| {
+                Arc::new(self.resolve(image, &topic.name).log_settings(expiration))
+            });
+            let name = TopicPartition {
+                topic: Arc::clone(&topic.name),
+                partition: number,
+            };
+            let found = checkpoints.and_then(|all| found(all, &name));
+            wanted.push(Wanted {
+                topic_id,
+                leader_epoch: LeaderEpoch(partition.leader_epoch),
+                directory: found
+                    .as_ref()
+                    .map_or_else(|| self.emptiest(wanted), |(at, _)| *at),
+                settings: Arc::clone(settings),
+                open: found.map(|(_, open)| open),
+                name,
+            });
+        }
+    }
+
+    /// The log directory with the fewest partitions of this shard.
+    fn emptiest(&self, wanted: &[Wanted]) -> usize {
+        let mut counts = vec![0_usize; self.directories.len()];
+        for partition in self.partitions.borrow().values() {
+            counts[partition.directory] += 1;
+        }
+        for one in wanted {
+            counts[one.directory] += 1;
+        }
+        let fewest = counts.iter().enumerate().min_by_key(|(_, count)| **count);
+        fewest.map_or(0, |(directory, _)| directory)
+    }
+
+    async fn open(self: Rc<Self>, wanted: Vec<Wanted>) -> Opened {
+        let directories = Arc::clone(&self.directories);
+        let now = Timestamp(corelog_runtime::wall_clock());
+        let results = blocking("open logs", move || {
+            wanted
+                .into_iter()
+                .map(|one| (open_one(&directories, &one, now), one))
+                .collect::<Vec<_>>()
+        })
+        .await;
+        let mut opened = Opened::default();
+        for (result, one) in results {
+            let (mut log, recovered) = match result {
+                Ok(done) => done,
+                Err(sentence) => {
+                    opened.failed += 1;
+                    tracing::error!("partition={} is not served: {sentence}", one.name);
+                    continue;
+                }
+            };
+            opened.logs += 1;
+            if let Some(recovered) = recovered {
+                opened.segments += recovered.segments;
+                opened.scanned_bytes += recovered.scanned_bytes;
+                for note in &recovered.notes {
+                    tracing::warn!("partition={}: {note}", one.name);
+                }
+                if let Some(cut) = &recovered.cut {
+                    opened.cut += 1;
+                    tracing::warn!(
+                        "partition={} {} was cut at position {} ({} bytes, end offset {}): {}",
+                        one.name,
+                        cut.path,
+                        cut.position,
+                        cut.bytes,
+                        cut.end_offset,
+                        cut.why
+                    );
+                }
+            }
+            // On a single node everything in the log is in every in-sync replica's log.
+            log.set_high_watermark(log.end_offset());
+            log.begin_epoch(one.leader_epoch);
+            let key = (one.topic_id, one.name.partition);
+            let offsets = *one.name.topic == *OFFSETS_TOPIC;
+            let partition = Rc::new(Partition::new(
+                one.name,
+                one.topic_id,
+                one.directory,
+                one.leader_epoch,
+                log,
+            ));
+            self.partitions
+                .borrow_mut()
+                .insert(key, Rc::clone(&partition));
+            if offsets {
+                self.lead_groups(&partition);
+            }
+        }
+        opened
+    }
+
+    /// Takes over new leader epochs.
+    fn lead(&self, topic: &TopicImage) {
+        for (number, image) in topic.numbered() {
+            let Some(partition) = self.partition(TopicId(topic.id.0), number) else {
+                continue;
+            };
+            let epoch = LeaderEpoch(image.leader_epoch);
+            if epoch > partition.leader_epoch.get() {
+                partition.leader_epoch.set(epoch);
+                partition.log.borrow_mut().begin_epoch(epoch);
+            }
+        }
+    }
+
+    async fn delete(self: &Rc<Self>, topic: &TopicImage) {
+        let topic_id = TopicId(topic.id.0);
+        self.forget_topic_config(topic_id);
+        let mut gone = Vec::new();
+        for (number, _) in topic.numbered() {
+            let Some(partition) = self.partitions.borrow_mut().remove(&(topic_id, number)) else {
+                continue;
+            };
+            if *partition.name.topic == *OFFSETS_TOPIC {
+                self.resign_groups(number);
+            }
+            partition.shut(State::Closed);
+            partition.log.borrow_mut().fail("its topic was deleted");
+            let id =
+                u128::from(corelog_runtime::random()) << 64 | u128::from(corelog_runtime::random());
+            gone.push((
+                self.directories[partition.directory].clone(),
+                partition.name.clone(),
+                id,
+            ));
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let renamed = blocking("delete logs", move || {
+            let mut renamed = Vec::new();
+            for (directory, name, id) in gone {
+                match directory.mark_deleted(&name, id) {
+                    Ok(folder) => renamed.push((directory, folder)),
+                    Err(error) => tracing::error!("partition={name} cannot be deleted: {error}"),
+                }
+            }
+            renamed
+        })
+        .await;
+        let delay = Duration::from_millis(
+            u64::try_from(self.topic_config(topic).file_delete_delay_ms).unwrap_or(0),
+        );
+        self.forget_topic_config(topic_id);
+        spawn("remove folders", async move {
+            // Readers may still hold files of the folder; Kafka's file.delete.delay.ms.
+            corelog_runtime::sleep(delay).await;
+            blocking("remove folders", move || {
+                for (directory, folder) in renamed {
+                    if let Err(error) = directory.remove_dir(&folder) {
+                        tracing::warn!("folder={folder} cannot be removed: {error}");
+                    }
+                }
+            })
+            .await;
+        })
+        .detach();
+    }
+
+    /// Settings of topics or defaults changed: every log goes by the new ones.
+    fn settings_changed(&self, image: &Image) {
+        self.topic_configs.borrow_mut().clear();
+        let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        let expiration = self.config.producer_id_expiration_ms;
+        let mut resolved: BTreeMap<Arc<str>, Arc<LogSettings>> = BTreeMap::new();
+        for partition in partitions {
+            let topic = &partition.name.topic;
+            let settings = resolved
+                .entry(Arc::clone(topic))
+                .or_insert_with(|| Arc::new(self.resolve(image, topic).log_settings(expiration)));
+            partition
+                .log
+                .borrow_mut()
+                .set_settings(Arc::clone(settings));
+        }
+    }
+
+    fn forget_topic_config(&self, topic_id: TopicId) {
+        self.topic_configs.borrow_mut().remove(&topic_id);
+    }
+
+    /// What the checkpoint files shall say of this shard's logs.
+    pub(crate) fn offsets(&self) -> Vec<LogOffsets> {
+        let offsets = |partition: &Rc<Partition>| {
+            let log = partition.log.borrow();
+            LogOffsets {
+                name: partition.name.clone(),
+                directory: partition.directory,
+                recovery_point: log.recovery_point(),
+                log_start_offset: log.start_offset(),
+                high_watermark: log.high_watermark(),
+            }
+        };
+        self.partitions.borrow().values().map(offsets).collect()
+    }
+
+    /// Writes out and closes every log; what the checkpoints shall say of those that closed well.
+    pub(crate) async fn close_logs(self: Rc<Self>) -> Vec<LogOffsets> {
+        let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        let mut plans = Vec::new();
+        for partition in partitions {
+            self.settle(&partition).await;
+            let plan = partition.log.borrow_mut().close_plan();
+            partition.shut(State::Closed);
+            match plan {
+                Some(plan) => plans.push((partition.name.clone(), partition.directory, plan)),
+                None => tracing::error!("partition={} does not close cleanly", partition.name),
+            }
+        }
+        blocking("close logs", move || {
+            let mut closed = Vec::new();
+            for (name, directory, plan) in plans {
+                match plan.run() {
+                    Ok(()) => closed.push(LogOffsets {
+                        name,
+                        directory,
+                        recovery_point: plan.recovery_point,
+                        log_start_offset: plan.log_start_offset,
+                        high_watermark: plan.high_watermark,
+                    }),
+                    Err(error) => {
+                        tracing::error!("partition={name} does not close cleanly: {error}")
+                    }
+                }
+            }
+            closed
+        })
+        .await
+    }
+
+    /// Waits until everything appended is written and no plan of the log is out.
+    async fn settle(self: &Rc<Self>, partition: &Rc<Partition>) {
+        while partition.state.get() == State::Online && partition.is_busy() {
+            self.queue_sync(partition);
+            partition.progress.notified().await;
+        }
+    }
+}
+
+/// Where the checkpoints have the partition, and what they say of it.
+fn found(checkpoints: &Checkpoints, name: &TopicPartition) -> Option<(usize, Open)> {
+    let (at, directory) = checkpoints
+        .directories
+        .iter()
+        .enumerate()
+        .find(|(_, directory)| directory.live.binary_search(name).is_ok())?;
+    let offset = |offsets: &BTreeMap<TopicPartition, Offset>| {
+        offsets.get(name).copied().unwrap_or(Offset::ZERO)
+    };
+    let open = Open {
+        recovery_point: offset(&directory.recovery_points),
+        log_start_offset: offset(&directory.log_starts),
+        high_watermark: offset(&directory.high_watermarks),
+        clean_shutdown: directory.clean,
+        now: Timestamp(corelog_runtime::wall_clock()),
+    };
+    Some((at, open))
+}
+
+type OpenedLog = (Log, Option<corelog_storage::log::Recovered>);
+
+fn open_one(directories: &[LogDir], wanted: &Wanted, now: Timestamp) -> Result<OpenedLog, String> {
+    let directory = &directories[wanted.directory];
+    let Some(open) = &wanted.open else {
+        let log = Log::create(directory, &wanted.name, Arc::clone(&wanted.settings), now)
+            .map_err(|error| error.to_string())?;
+        let metadata = PartitionMetadata {
+            topic_id: wanted.topic_id,
+        };
+        directory
+            .write_partition_metadata(&wanted.name, &metadata)
+            .map_err(|error| error.to_string())?;
+        return Ok((log, None));
+    };
+    match directory
+        .read_partition_metadata(&wanted.name)
+        .map_err(|error| error.to_string())?
+    {
+        Some(metadata) if metadata.topic_id != wanted.topic_id => {
+            return Err(format!(
+                "{} belongs to topic id {}, the metadata says {}: the folder is of another topic of \
+                 this name; move it away",
+                directory.path(&wanted.name.to_string()).display(),
+                metadata.topic_id,
+                wanted.topic_id
+            ));
+        }
+        Some(_) => {}
+        None => directory
+            .write_partition_metadata(
+                &wanted.name,
+                &PartitionMetadata {
+                    topic_id: wanted.topic_id,
+                },
+            )
+            .map_err(|error| error.to_string())?,
+    }
+    let settings = Arc::clone(&wanted.settings);
+    Log::open(directory, &wanted.name, settings, open, &mut |_| {})
+        .map(|(log, recovered)| (log, Some(recovered)))
+        .map_err(|error| error.to_string())
+}
