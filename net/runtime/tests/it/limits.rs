@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use corelog_runtime::{Backend, BackendChoice, Config, Runtime, StartError, limits};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::CapabilitySet;
 
 use crate::support::run;
@@ -88,11 +88,15 @@ fn in_a_process_with_little_lockable_memory() {
     sets.effective.remove(CapabilitySet::IPC_LOCK);
     rustix::thread::set_capabilities(None, sets).unwrap();
     let lock = |bytes| {
-        let limit = Rlimit {
-            current: Some(bytes),
-            maximum: Some(1 << 30),
-        };
-        setrlimit(Resource::Memlock, limit).unwrap();
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        setrlimit(
+            Resource::Memlock,
+            Rlimit {
+                current: Some(bytes),
+                maximum,
+            },
+        )
+        .unwrap();
     };
     // 4096 entries take 256 KiB and their 16384 completions as much again: half of it must do.
     lock(300 << 10);
