@@ -175,14 +175,7 @@ fn frame_size(input: &[u8]) -> Option<usize> {
 fn raw(connections: usize, requests: usize) -> f64 {
     let server = std::thread::Builder::new()
         .spawn(move || {
-            // Pins the thread as the runtime does.
-            drop(
-                Runtime::new(&Config {
-                    cpu: cpu(0),
-                    ..Config::default()
-                })
-                .unwrap(),
-            );
+            pin(cpu(0));
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let (client, go) = start_client(listener.local_addr().unwrap(), connections, requests);
             let poll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
@@ -249,13 +242,7 @@ fn start_client(
     let (go, wait) = flume::bounded(1);
     let client = std::thread::Builder::new()
         .spawn(move || {
-            drop(
-                Runtime::new(&Config {
-                    cpu: cpu(1),
-                    ..Config::default()
-                })
-                .unwrap(),
-            );
+            pin(cpu(1));
             let each = requests / connections;
             let poll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
             let mut open = Vec::new();

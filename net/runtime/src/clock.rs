@@ -83,7 +83,7 @@ pub fn now() -> Instant {
 
 /// Milliseconds since the epoch, from the wall clock (in a simulation from the virtual one).
 pub fn wall_clock() -> i64 {
-    #[cfg(feature = "sim")]
+    #[cfg(any(test, feature = "sim"))]
     if let Some(Some(millis)) = crate::core::with_current(|core| core.virtual_wall_clock()) {
         return millis;
     }

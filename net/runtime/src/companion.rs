@@ -23,6 +23,13 @@ pub async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let core = current();
+    #[cfg(any(test, feature = "sim"))]
+    if core.backend == crate::config::Backend::Sim {
+        let delay = std::time::Duration::from_micros(core.random() % 2_000);
+        drop(core);
+        crate::timer::sleep(delay).await;
+        return job();
+    }
     let answer = Arc::new(SharedWaker::new());
     let (sender, receiver) = flume::bounded(1);
     let bell = answer.clone();

@@ -41,7 +41,7 @@ pub enum Backend {
     /// `epoll` and helper threads.
     Readiness,
     /// The simulated world.
-    #[cfg(feature = "sim")]
+    #[cfg(any(test, feature = "sim"))]
     Sim,
 }
 
@@ -50,7 +50,7 @@ impl std::fmt::Display for Backend {
         f.write_str(match self {
             Self::Ring => "io_uring",
             Self::Readiness => "readiness (epoll)",
-            #[cfg(feature = "sim")]
+            #[cfg(any(test, feature = "sim"))]
             Self::Sim => "simulated",
         })
     }

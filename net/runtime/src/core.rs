@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::driver::{Driver, Event, Wait};
 use crate::op::{OpKey, Ops};
 use crate::runtime::Counters;
 use crate::slot::Slot;
+use crate::socket::Socket;
 use crate::source::{Direction, Watch, Watches};
 use crate::task::Tasks;
 use crate::timer::Timers;
@@ -142,7 +142,7 @@ impl Core {
     }
 
     pub(crate) fn refresh_now(&self) -> Instant {
-        #[cfg(feature = "sim")]
+        #[cfg(any(test, feature = "sim"))]
         if let Some(now) = self.driver.borrow().virtual_now() {
             return now;
         }
@@ -151,7 +151,7 @@ impl Core {
         now
     }
 
-    #[cfg(feature = "sim")]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn virtual_wall_clock(&self) -> Option<i64> {
         self.driver.borrow().virtual_wall_clock()
     }
@@ -221,6 +221,17 @@ impl Core {
     }
 
     pub(crate) fn next_ready(&self) -> Option<TaskId> {
+        #[cfg(any(test, feature = "sim"))]
+        if self.backend == Backend::Sim {
+            // Any ready task may be next: what code may rely on is only what it awaits.
+            let count = self.ready.borrow().len();
+            let chosen = (count > 0).then(|| crate::sim::below(self.random(), count))?;
+            let task = self.ready.borrow_mut().remove(chosen)?;
+            if let Some(world) = self.driver.borrow().world() {
+                world.note_poll(task.index());
+            }
+            return Some(task);
+        }
         self.ready.borrow_mut().pop_front()
     }
 
@@ -321,9 +332,9 @@ impl Core {
         self.driver.borrow_mut().cancel(key);
     }
 
-    pub(crate) fn watch(&self, fd: BorrowedFd<'_>) -> std::io::Result<(u32, Rc<Watch>)> {
+    pub(crate) fn watch(&self, socket: &Socket) -> std::io::Result<(u32, Rc<Watch>)> {
         let (index, watch) = self.watches.borrow_mut().insert();
-        let registered = self.driver.borrow_mut().register(index, &watch, fd);
+        let registered = self.driver.borrow_mut().register(index, &watch, socket);
         if let Err(error) = registered {
             let watch = self.watches.borrow_mut().remove(index);
             drop(watch);
@@ -332,14 +343,16 @@ impl Core {
         Ok((index, watch))
     }
 
-    pub(crate) fn unwatch(&self, index: u32, watch: &Watch, fd: BorrowedFd<'_>) {
-        self.driver.borrow_mut().unregister(index, watch, fd);
+    pub(crate) fn unwatch(&self, index: u32, watch: &Watch, socket: &Socket) {
+        self.driver.borrow_mut().unregister(index, watch, socket);
         let watch = self.watches.borrow_mut().remove(index);
         drop(watch);
     }
 
-    pub(crate) fn arm(&self, index: u32, watch: &Watch, fd: BorrowedFd<'_>, direction: Direction) {
-        self.driver.borrow_mut().arm(index, watch, fd, direction);
+    pub(crate) fn arm(&self, index: u32, watch: &Watch, socket: &Socket, direction: Direction) {
+        self.driver
+            .borrow_mut()
+            .arm(index, watch, socket, direction);
     }
 
     /// Cancels every task and operation and reaps until nothing is in flight.

@@ -4,7 +4,6 @@
 //! Not here: the drivers (`ring`, `readiness`, `sim`).
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use crate::config::Backend;
@@ -12,6 +11,7 @@ use crate::op::{OpKey, Ops, Outcome, Work};
 use crate::readiness::Readiness;
 use crate::ring::Ring;
 use crate::runtime::Counters;
+use crate::socket::Socket;
 use crate::source::{Direction, Watch};
 
 /// How long `park` may sleep.
@@ -42,6 +42,8 @@ pub(crate) enum Event {
 pub(crate) enum Driver {
     Ring(Box<Ring>),
     Readiness(Box<Readiness>),
+    #[cfg(any(test, feature = "sim"))]
+    Sim(crate::sim::Driver),
 }
 
 impl Driver {
@@ -49,6 +51,8 @@ impl Driver {
         match self {
             Self::Ring(_) => Backend::Ring,
             Self::Readiness(_) => Backend::Readiness,
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => Backend::Sim,
         }
     }
 
@@ -56,32 +60,32 @@ impl Driver {
         &mut self,
         index: u32,
         watch: &Watch,
-        fd: BorrowedFd<'_>,
+        socket: &Socket,
     ) -> io::Result<()> {
         match self {
             Self::Ring(_) => Ok(()),
-            Self::Readiness(readiness) => readiness.register(index, watch, fd),
+            Self::Readiness(readiness) => readiness.register(index, watch, socket.fd()),
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(sim) => sim.register(index, watch, socket),
         }
     }
 
-    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch, fd: BorrowedFd<'_>) {
+    pub(crate) fn unregister(&mut self, index: u32, watch: &Watch, socket: &Socket) {
         match self {
             Self::Ring(ring) => ring.disarm(index, watch),
-            Self::Readiness(readiness) => readiness.unregister(fd),
+            Self::Readiness(readiness) => readiness.unregister(socket.fd()),
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(sim) => sim.unregister(socket),
         }
     }
 
-    pub(crate) fn arm(
-        &mut self,
-        index: u32,
-        watch: &Watch,
-        fd: BorrowedFd<'_>,
-        direction: Direction,
-    ) {
+    pub(crate) fn arm(&mut self, index: u32, watch: &Watch, socket: &Socket, direction: Direction) {
         match self {
-            Self::Ring(ring) => ring.arm(index, watch, fd, direction),
+            Self::Ring(ring) => ring.arm(index, watch, socket.fd(), direction),
             // Registered once, for every edge.
             Self::Readiness(_) => {}
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => {}
         }
     }
 
@@ -89,6 +93,8 @@ impl Driver {
         match self {
             Self::Ring(ring) => ring.start(key, ops),
             Self::Readiness(readiness) => readiness.start(key, ops),
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(sim) => sim.start(key, ops),
         }
     }
 
@@ -97,6 +103,8 @@ impl Driver {
             Self::Ring(ring) => ring.cancel(key),
             // The helper finishes what it was sent; its answer finds an orphaned slot.
             Self::Readiness(_) => {}
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(_) => {}
         }
     }
 
@@ -104,6 +112,8 @@ impl Driver {
         match self {
             Self::Ring(ring) => ring.cancel_all(),
             Self::Readiness(_) => {}
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(sim) => sim.cancel_all(),
         }
     }
 
@@ -112,6 +122,8 @@ impl Driver {
         match self {
             Self::Ring(ring) => ring.in_flight(),
             Self::Readiness(readiness) => readiness.in_flight(),
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(sim) => sim.in_flight(),
         }
     }
 
@@ -119,6 +131,26 @@ impl Driver {
         match self {
             Self::Ring(ring) => ring.park(wait, events, counters),
             Self::Readiness(readiness) => readiness.park(wait, events, counters),
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(sim) => sim.park(events),
         }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn world(&self) -> Option<&crate::sim::Driver> {
+        match self {
+            Self::Sim(sim) => Some(sim),
+            Self::Ring(_) | Self::Readiness(_) => None,
+        }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn virtual_now(&self) -> Option<crate::clock::Instant> {
+        self.world().map(crate::sim::Driver::now)
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn virtual_wall_clock(&self) -> Option<i64> {
+        self.world().map(crate::sim::Driver::wall_clock)
     }
 }

@@ -16,7 +16,9 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Io;
 use crate::block::Block;
-use crate::op::{Outcome, PARTS_MAX, Punt, Work, perform, rest};
+use crate::op::{Handle, Outcome, PARTS_MAX, Punt, Work, perform, rest};
+#[cfg(any(test, feature = "sim"))]
+use crate::sim;
 
 /// Whether a range is thought to be in the page cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum Temperature {
 /// An open file. Cloning shares the descriptor.
 #[derive(Clone, Debug)]
 pub struct File {
-    fd: Arc<OwnedFd>,
+    handle: Handle,
 }
 
 /// From this size a cold read goes to a kernel worker at once instead of being tried inline by the ring.
@@ -41,12 +43,31 @@ const PROBE_STEP: u64 = 128 << 10;
 impl File {
     /// Takes a share of an open file.
     pub fn from_fd(fd: Arc<OwnedFd>) -> Self {
-        Self { fd }
+        Self {
+            handle: Handle::Real(fd),
+        }
     }
 
     /// The descriptor.
     pub fn fd(&self) -> &Arc<OwnedFd> {
-        &self.fd
+        self.handle.fd()
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn simulated(file: u64) -> Self {
+        Self {
+            handle: Handle::Sim(file),
+        }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn read_simulated(&self, into: &mut [u8], position: u64) -> Result<usize, Errno> {
+        let Handle::Sim(file) = self.handle else {
+            return Err(Errno::BADF);
+        };
+        sim::World::current()
+            .ok_or(Errno::BADF)?
+            .read_now(file, into, position)
     }
 
     /// Appends up to `len` bytes from `position` to the block (bounded by its spare part). Fewer means the end
@@ -73,7 +94,7 @@ impl File {
                 Punt::Never
             };
             let work = Work::Read {
-                file: self.fd.clone(),
+                file: self.handle.clone(),
                 position,
                 len: left,
                 block: into,
@@ -100,11 +121,15 @@ impl File {
 
     /// What the page cache has, without waiting.
     fn read_cached(&self, into: &mut Block, position: u64, wanted: usize) -> usize {
+        #[cfg(any(test, feature = "sim"))]
+        if let Handle::Sim(_) = self.handle {
+            return 0;
+        }
         let mut total = 0;
         while total < wanted {
             let mut slices = [IoSliceMut::new(&mut into.spare()[..wanted - total])];
             let at = position + total as u64;
-            match rustix::io::preadv2(&*self.fd, &mut slices, at, ReadWriteFlags::NOWAIT) {
+            match rustix::io::preadv2(self.fd(), &mut slices, at, ReadWriteFlags::NOWAIT) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => {
                     into.advance(n);
@@ -128,7 +153,7 @@ impl File {
                 break Ok(());
             }
             let work = Work::Write {
-                file: self.fd.clone(),
+                file: self.handle.clone(),
                 position,
                 parts,
                 first,
@@ -161,6 +186,12 @@ impl File {
 
     /// Writes all parts into the page cache, inline.
     pub fn write_now(&self, parts: &[Bytes], mut position: u64) -> io::Result<()> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Handle::Sim(file) = self.handle {
+            return sim::World::current()
+                .expect("inside of its world")
+                .write_now(file, parts, position);
+        }
         let (mut first, mut skip) = (0, 0);
         loop {
             while parts.get(first).is_some_and(|part| part.len() == skip) {
@@ -169,7 +200,7 @@ impl File {
             if first == parts.len() {
                 return Ok(());
             }
-            let written = pwrite(&self.fd, parts, first, skip, position);
+            let written = pwrite(self.fd(), parts, first, skip, position);
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
@@ -186,7 +217,7 @@ impl File {
     pub async fn sync_data(&self) -> io::Result<()> {
         done(
             perform(Work::Sync {
-                file: self.fd.clone(),
+                file: self.handle.clone(),
             })
             .await
             .0,
@@ -200,7 +231,7 @@ impl File {
         }
         done(
             perform(Work::Reserve {
-                file: self.fd.clone(),
+                file: self.handle.clone(),
                 range,
             })
             .await
@@ -215,7 +246,7 @@ impl File {
         }
         done(
             perform(Work::Writeback {
-                file: self.fd.clone(),
+                file: self.handle.clone(),
                 range,
             })
             .await
@@ -225,15 +256,23 @@ impl File {
 
     /// Lets the kernel forget the clean pages of the range.
     pub fn drop_cache(&self, range: Range<u64>) {
+        #[cfg(any(test, feature = "sim"))]
+        if let Handle::Sim(file) = self.handle {
+            return drop((file, range));
+        }
         if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
             // Advice only: a kernel that does not take it has lost nothing.
-            let _ = rustix::fs::fadvise(&self.fd, range.start, Some(len), Advice::DontNeed);
+            let _ = rustix::fs::fadvise(self.fd(), range.start, Some(len), Advice::DontNeed);
         }
     }
 
     /// Whether the range seems to be in the page cache: its first and last byte and one in 128 KiB between are
     /// asked for without waiting. `false` also where the file system cannot say.
     pub fn resident(&self, range: Range<u64>) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        if let Handle::Sim(file) = self.handle {
+            return file < u64::MAX;
+        }
         if range.is_empty() {
             return true;
         }
@@ -250,13 +289,13 @@ impl File {
     fn probe(&self, position: u64) -> bool {
         let mut byte = [0];
         let mut slices = [IoSliceMut::new(&mut byte)];
-        rustix::io::preadv2(&*self.fd, &mut slices, position, ReadWriteFlags::NOWAIT).is_ok()
+        rustix::io::preadv2(self.fd(), &mut slices, position, ReadWriteFlags::NOWAIT).is_ok()
     }
 }
 
 impl AsFd for File {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.fd().as_fd()
     }
 }
 

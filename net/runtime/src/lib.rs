@@ -17,7 +17,10 @@ mod ring;
 mod runtime;
 mod shared_waker;
 mod signals;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod slot;
+mod socket;
 mod source;
 mod sync;
 mod task;

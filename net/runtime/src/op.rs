@@ -23,11 +23,30 @@ use bytes::Bytes;
 use crate::block::Block;
 use crate::core::{Core, current};
 
+/// The file of an operation.
+#[derive(Clone, Debug)]
+pub(crate) enum Handle {
+    Real(Arc<OwnedFd>),
+    #[cfg(any(test, feature = "sim"))]
+    Sim(u64),
+}
+
+impl Handle {
+    /// The descriptor, for the real drivers.
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
+        match self {
+            Self::Real(fd) => fd,
+            #[cfg(any(test, feature = "sim"))]
+            Self::Sim(file) => unreachable!("simulated file {file} meets the real system"),
+        }
+    }
+}
+
 /// What to do. Sizes and positions are bytes.
 pub(crate) enum Work {
     /// Fill up to `len` bytes of the block's spare part.
     Read {
-        file: Arc<OwnedFd>,
+        file: Handle,
         position: u64,
         len: usize,
         block: Block,
@@ -35,7 +54,7 @@ pub(crate) enum Work {
     },
     /// Write all parts from the `skip`-th byte of the first on (at most `IOV_MAX` of them).
     Write {
-        file: Arc<OwnedFd>,
+        file: Handle,
         position: u64,
         parts: Vec<Bytes>,
         first: usize,
@@ -44,17 +63,11 @@ pub(crate) enum Work {
         addresses: Vec<Address>,
     },
     /// `fdatasync`.
-    Sync { file: Arc<OwnedFd> },
+    Sync { file: Handle },
     /// `fallocate` with `FALLOC_FL_KEEP_SIZE`.
-    Reserve {
-        file: Arc<OwnedFd>,
-        range: Range<u64>,
-    },
+    Reserve { file: Handle, range: Range<u64> },
     /// `sync_file_range` with `SYNC_FILE_RANGE_WRITE`.
-    Writeback {
-        file: Arc<OwnedFd>,
-        range: Range<u64>,
-    },
+    Writeback { file: Handle, range: Range<u64> },
 }
 
 /// One `struct iovec`.

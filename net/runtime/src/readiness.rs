@@ -235,7 +235,7 @@ pub(crate) fn carry_out(work: &mut Work) -> Outcome {
             let spare = block.spare();
             let room = spare.len().min(*len);
             let mut slices = [IoSliceMut::new(&mut spare[..room])];
-            rustix::io::preadv(&**file, &mut slices, *position)
+            rustix::io::preadv(file.fd(), &mut slices, *position)
         }
         Work::Write {
             file,
@@ -244,14 +244,15 @@ pub(crate) fn carry_out(work: &mut Work) -> Outcome {
             first,
             skip,
             ..
-        } => crate::file::pwrite(file, parts, *first, *skip, *position),
-        Work::Sync { file } => rustix::fs::fdatasync(&**file).map(|()| 0),
+        } => crate::file::pwrite(file.fd(), parts, *first, *skip, *position),
+        Work::Sync { file } => rustix::fs::fdatasync(file.fd()).map(|()| 0),
         Work::Reserve { file, range } => {
             let size = range.end - range.start;
-            rustix::fs::fallocate(&**file, FallocateFlags::KEEP_SIZE, range.start, size).map(|()| 0)
+            rustix::fs::fallocate(file.fd(), FallocateFlags::KEEP_SIZE, range.start, size)
+                .map(|()| 0)
         }
         Work::Writeback { file, range } => {
-            writeback(file, range.start, range.end - range.start).map(|()| 0)
+            writeback(file.fd(), range.start, range.end - range.start).map(|()| 0)
         }
     };
     match result {

@@ -269,7 +269,7 @@ fn describe(work: &mut Work) -> Entry {
             block,
             punt,
         } => {
-            let fd = Fd(file.as_raw_fd());
+            let fd = Fd(file.fd().as_raw_fd());
             let len = u32::try_from(*len).unwrap_or(READ_MAX).min(READ_MAX);
             let entry = opcode::Read::new(fd, block.spare_ptr(), len)
                 .offset(*position)
@@ -288,7 +288,7 @@ fn describe(work: &mut Work) -> Entry {
             skip,
             addresses,
         } => {
-            let fd = Fd(file.as_raw_fd());
+            let fd = Fd(file.fd().as_raw_fd());
             addresses.clear();
             addresses.extend(rest(parts, *first, *skip).map(Address::of));
             let count = u32::try_from(addresses.len()).expect("at most PARTS_MAX");
@@ -296,18 +296,18 @@ fn describe(work: &mut Work) -> Entry {
                 .offset(*position)
                 .build()
         }
-        Work::Sync { file } => opcode::Fsync::new(Fd(file.as_raw_fd()))
+        Work::Sync { file } => opcode::Fsync::new(Fd(file.fd().as_raw_fd()))
             .flags(FsyncFlags::DATASYNC)
             .build(),
         Work::Reserve { file, range } => {
-            opcode::Fallocate::new(Fd(file.as_raw_fd()), range.end - range.start)
+            opcode::Fallocate::new(Fd(file.fd().as_raw_fd()), range.end - range.start)
                 .offset(range.start)
                 .mode(FALLOC_FL_KEEP_SIZE)
                 .build()
         }
         Work::Writeback { file, range } => {
             let len = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
-            opcode::SyncFileRange::new(Fd(file.as_raw_fd()), len)
+            opcode::SyncFileRange::new(Fd(file.fd().as_raw_fd()), len)
                 .offset(range.start)
                 .flags(SYNC_FILE_RANGE_WRITE)
                 .build()

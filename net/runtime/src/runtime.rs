@@ -41,6 +41,17 @@ impl Runtime {
         })
     }
 
+    /// A runtime whose turns the simulated world takes.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn hosted(core: Rc<Core>) -> Self {
+        Self { core }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
     /// The driver it runs on.
     pub fn backend(&self) -> Backend {
         self.core.backend

@@ -13,6 +13,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use crate::socket::Socket;
 use crate::source::{Direction, Source};
 
 /// A signal that can be waited for.
@@ -82,14 +83,14 @@ impl Signals {
     /// When the driver cannot watch the descriptor: out of memory, in practice.
     pub async fn next(&mut self) -> Signal {
         if let Some(fd) = self.fd.take() {
-            self.source = Some(Source::new(fd).expect("a signalfd can be watched"));
+            self.source = Some(Source::new(Socket::Real(fd)).expect("a signalfd can be watched"));
         }
         let source = self.source.as_ref().expect("made by the first call");
         loop {
             source.ready(Direction::Read).await;
             // struct signalfd_siginfo: 128 bytes, the number first.
             let mut info = [0_u8; 128];
-            match rustix::io::read(source, &mut info[..]) {
+            match rustix::io::read(source.socket().fd(), &mut info[..]) {
                 Ok(_) => {
                     if let Some(signal) = Signal::ALL.into_iter().find(|s| s.number() == info[0]) {
                         return signal;

@@ -7,11 +7,11 @@
 //! Not here: arming polls (`ring`, `readiness`).
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::core::{Core, current};
+use crate::socket::Socket;
 
 pub(crate) const POLL_IN: u32 = 0x1;
 pub(crate) const POLL_OUT: u32 = 0x4;
@@ -79,20 +79,27 @@ pub(crate) struct Source {
     index: u32,
     watch: Rc<Watch>,
     /// `None` only while this is taken apart.
-    fd: Option<OwnedFd>,
+    socket: Option<Socket>,
 }
 
 impl Source {
-    /// Registers a descriptor that is already nonblocking.
-    pub(crate) fn new(fd: OwnedFd) -> std::io::Result<Self> {
+    /// Registers a socket that is already nonblocking.
+    pub(crate) fn new(socket: Socket) -> std::io::Result<Self> {
         let core = current();
-        let (index, watch) = core.watch(fd.as_fd())?;
+        let (index, watch) = core.watch(&socket)?;
         Ok(Self {
             core,
             index,
             watch,
-            fd: Some(fd),
+            socket: Some(socket),
         })
+    }
+
+    // HOT
+    pub(crate) fn socket(&self) -> &Socket {
+        self.socket
+            .as_ref()
+            .expect("only taking it apart takes it out")
     }
 
     /// Waits until a call in this direction is worth trying.
@@ -111,7 +118,7 @@ impl Source {
         }
         drop(waiter);
         self.core
-            .arm(self.index, &self.watch, self.as_fd(), direction);
+            .arm(self.index, &self.watch, self.socket(), direction);
         Poll::Pending
     }
 
@@ -135,27 +142,22 @@ impl Source {
         }
     }
 
-    /// Takes the descriptor out of this shard's driver.
-    pub(crate) fn into_fd(mut self) -> OwnedFd {
-        self.core.unwatch(self.index, &self.watch, self.as_fd());
-        self.fd.take().expect("a source has its descriptor")
-    }
-}
-
-impl AsFd for Source {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd
-            .as_ref()
-            .expect("a source has its descriptor")
-            .as_fd()
+    /// Takes the socket out of this shard's driver.
+    pub(crate) fn into_socket(mut self) -> Socket {
+        let socket = self
+            .socket
+            .take()
+            .expect("only taking it apart takes it out");
+        self.core.unwatch(self.index, &self.watch, &socket);
+        socket
     }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        // ORDER: the driver lets go of the descriptor before it is closed.
-        if let Some(fd) = self.fd.take() {
-            self.core.unwatch(self.index, &self.watch, fd.as_fd());
+        // ORDER: the driver lets go of the socket before it is closed.
+        if let Some(socket) = self.socket.take() {
+            self.core.unwatch(self.index, &self.watch, &socket);
         }
     }
 }

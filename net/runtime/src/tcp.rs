@@ -6,22 +6,19 @@
 //! Not here: frames and response order (net).
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType,
-    sockopt,
-};
-use smallvec::SmallVec;
+use rustix::net::Shutdown;
 
 use crate::Io;
 use crate::block::{BLOCK_MIN, Block, block};
 use crate::file::File;
+use crate::socket::Socket;
 use crate::source::{Direction, Source};
 
 /// How to listen.
@@ -51,21 +48,14 @@ impl Listener {
     /// Binds and listens. Port 0 takes a free one. `SO_REUSEADDR` is set; an IPv6 wildcard also takes IPv4
     /// where the system says so (`net.ipv6.bindv6only`).
     pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
-        let fd = socket(&address)?;
-        sockopt::set_socket_reuseaddr(&fd, true)?;
-        if options.reuse_port {
-            sockopt::set_socket_reuseport(&fd, true)?;
-        }
-        rustix::net::bind(&fd, &address)?;
-        rustix::net::listen(&fd, options.backlog)?;
         Ok(Self {
-            source: Source::new(fd)?,
+            source: Source::new(Socket::listen(address, options)?)?,
         })
     }
 
     /// Where it listens, with the port that was taken.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        internet(rustix::net::getsockname(&self.source)?)
+        Ok(self.source.socket().local_addr()?)
     }
 
     /// The next connection. Errors of a single connection (reset before it was accepted) are passed over;
@@ -73,16 +63,8 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<(Tcp, SocketAddr)> {
         loop {
             self.source.ready(Direction::Read).await;
-            match rustix::net::acceptfrom_with(&self.source, SOCKET_FLAGS) {
-                Ok((fd, peer)) => {
-                    let peer = match peer {
-                        Some(peer) => internet(peer)?,
-                        None => continue,
-                    };
-                    // A peer that is gone already fails here; its first read will tell.
-                    let _ = sockopt::set_tcp_nodelay(&fd, true);
-                    return Ok((Tcp::new(fd)?, peer));
-                }
+            match self.source.socket().accept() {
+                Ok((socket, peer)) => return Ok((Tcp::new(socket)?, peer)),
                 Err(Errno::AGAIN) => self.source.clear_blocked(Direction::Read),
                 Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::PERM) => {}
                 Err(error) => return Err(error.into()),
@@ -101,54 +83,35 @@ pub struct Tcp {
 
 /// The largest block `recv_some` takes.
 const RECV_MAX: usize = 256 << 10;
-/// Slices in one `sendmsg`.
-const SLICES_MAX: usize = 64;
 /// The most one `sendfile` moves before other tasks get a turn.
 const SENDFILE_MAX: u64 = 1 << 20;
-const SOCKET_FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 impl Tcp {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
+    fn new(socket: Socket) -> io::Result<Self> {
         Ok(Self {
-            source: Source::new(fd)?,
+            source: Source::new(socket)?,
             appetite: Cell::new(BLOCK_MIN),
         })
     }
 
     /// Connects. Waits as long as the kernel tries; give it a `timeout_at`.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let fd = socket(&address)?;
-        sockopt::set_tcp_nodelay(&fd, true)?;
-        let connected = match rustix::net::connect(&fd, &address) {
-            Ok(()) => true,
-            Err(Errno::INPROGRESS | Errno::INTR) => false,
-            Err(error) => return Err(error.into()),
-        };
-        let tcp = Self::new(fd)?;
-        if !connected {
-            loop {
-                tcp.source.clear_blocked(Direction::Write);
-                tcp.source.ready(Direction::Write).await;
-                sockopt::socket_error(&tcp.source)??;
-                match rustix::net::getpeername(&tcp.source) {
-                    Ok(_) => break,
-                    Err(Errno::NOTCONN) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        let tcp = Self::new(Socket::connect(address)?)?;
+        while !tcp.source.socket().connected()? {
+            tcp.source.clear_blocked(Direction::Write);
+            tcp.source.ready(Direction::Write).await;
         }
         Ok(tcp)
     }
 
     /// Takes the socket out of this shard, to be given to another.
     pub fn into_fd(self) -> OwnedFd {
-        self.source.into_fd()
+        self.source.into_socket().into_fd()
     }
 
     /// Takes a connected socket into this shard; makes it nonblocking.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&fd, true)?;
-        Self::new(fd)
+        Self::new(Socket::from_fd(fd)?)
     }
 
     /// Waits for data and returns it in a block of this shard's pool. The block is taken only when data is
@@ -198,8 +161,8 @@ impl Tcp {
     fn try_recv(&self, into: &mut Block) -> io::Result<Option<usize>> {
         let spare = into.spare();
         let room = spare.len();
-        match rustix::net::recv(&self.source, spare, RecvFlags::DONTWAIT) {
-            Ok((n, _)) => {
+        match self.source.socket().recv(spare) {
+            Ok(n) => {
                 into.advance(n);
                 if n > 0 && n < room {
                     // The kernel's queue was empty; what comes later is a new edge.
@@ -229,7 +192,7 @@ impl Tcp {
                 break Ok(());
             }
             self.source.ready(Direction::Write).await;
-            match self.try_send(&parts[first..]) {
+            match self.source.socket().send(&parts[first..]) {
                 Ok(sent) => first += advance(&mut parts[first..], sent),
                 Err(Errno::AGAIN) => self.source.clear_blocked(Direction::Write),
                 Err(Errno::INTR) => {}
@@ -238,24 +201,6 @@ impl Tcp {
         };
         parts.clear();
         (result, parts)
-    }
-
-    fn try_send(&self, parts: &[Bytes]) -> Result<usize, Errno> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        if let [only] = parts {
-            return rustix::net::send(&self.source, only, flags);
-        }
-        let slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> = parts
-            .iter()
-            .take(SLICES_MAX)
-            .map(|part| IoSlice::new(part))
-            .collect();
-        rustix::net::sendmsg(
-            &self.source,
-            &slices,
-            &mut SendAncillaryBuffer::default(),
-            flags,
-        )
     }
 
     /// Sends a range of a file without copying it through this process. The file must be as long as the range
@@ -268,7 +213,7 @@ impl Tcp {
             self.source.ready(Direction::Write).await;
             let count = usize::try_from((range.end - position).min(SENDFILE_MAX))
                 .expect("at most SENDFILE_MAX");
-            match rustix::fs::sendfile(&self.source, file.as_fd(), Some(&mut position), count) {
+            match self.source.socket().send_file(file, &mut position, count) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => {
                     moved += n as u64;
@@ -287,39 +232,32 @@ impl Tcp {
 
     /// Ends both directions: the peer sees the end, waiting calls here return.
     pub fn shutdown(&self) {
-        // Not connected any more: what was wanted.
-        let _ = rustix::net::shutdown(&self.source, Shutdown::Both);
+        self.source.socket().shutdown(Shutdown::Both);
     }
 
     /// Ends the sending direction only: the peer sees the end, reading goes on.
     pub fn shutdown_send(&self) {
-        let _ = rustix::net::shutdown(&self.source, Shutdown::Write);
+        self.source.socket().shutdown(Shutdown::Write);
     }
 
     /// The other end.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        internet(rustix::net::getpeername(&self.source)?.ok_or(io::ErrorKind::NotConnected)?)
+        Ok(self.source.socket().peer_addr()?)
     }
 
     /// This end.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        internet(rustix::net::getsockname(&self.source)?)
+        Ok(self.source.socket().local_addr()?)
     }
 
     /// `TCP_NODELAY`, on from the start.
     pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
-        Ok(sockopt::set_tcp_nodelay(&self.source, on)?)
+        self.source.socket().set_nodelay(on)
     }
 
     /// `SO_RCVBUF` and `SO_SNDBUF`, bytes; `None` leaves the kernel's own tuning on.
     pub fn set_buffer_sizes(&self, receive: Option<usize>, send: Option<usize>) -> io::Result<()> {
-        if let Some(size) = send {
-            sockopt::set_socket_send_buffer_size(&self.source, size)?;
-        }
-        if let Some(size) = receive {
-            sockopt::set_socket_recv_buffer_size(&self.source, size)?;
-        }
-        Ok(())
+        self.source.socket().set_buffer_sizes(receive, send)
     }
 }
 
@@ -337,21 +275,4 @@ fn advance(parts: &mut [Bytes], mut sent: usize) -> usize {
         done += 1;
     }
     done
-}
-
-fn socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    Ok(rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        SOCKET_FLAGS,
-        None,
-    )?)
-}
-
-fn internet(address: rustix::net::SocketAddrAny) -> io::Result<SocketAddr> {
-    SocketAddr::try_from(address).map_err(|error| Errno::from(error).into())
 }
