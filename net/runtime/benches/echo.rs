@@ -102,6 +102,7 @@ fn per_request(start: f64, requests: usize, connections: usize) -> f64 {
 /// Our runtime: one task per connection.
 fn ours(backend: BackendChoice, connections: usize, requests: usize) -> f64 {
     let server = std::thread::Builder::new()
+        .name(format!("{backend:?}"))
         .spawn(move || {
             let config = Config {
                 backend,
@@ -174,6 +175,7 @@ fn frame_size(input: &[u8]) -> Option<usize> {
 /// The hand-written loop: level-triggered epoll, one buffer per connection, recv, send.
 fn raw(connections: usize, requests: usize) -> f64 {
     let server = std::thread::Builder::new()
+        .name("Raw".to_owned())
         .spawn(move || {
             pin(cpu(0));
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -176,7 +176,7 @@ impl std::fmt::Debug for Block {
         f.debug_struct("Block")
             .field("len", &self.len)
             .field("capacity", &self.capacity)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

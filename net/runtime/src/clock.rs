@@ -39,7 +39,7 @@ impl Instant {
 
     /// Reads the clock now instead of taking the reading of this loop turn.
     pub fn fresh() -> Self {
-        crate::core::with_current(|core| core.refresh_now()).unwrap_or_else(read_monotonic)
+        crate::core::with_current(crate::core::Core::refresh_now).unwrap_or_else(read_monotonic)
     }
 
     /// How long after `earlier` this is; zero when it is before.
@@ -78,13 +78,13 @@ impl Sub<Instant> for Instant {
 
 /// The time of this loop turn; outside of a runtime the clock is read.
 pub fn now() -> Instant {
-    crate::core::with_current(|core| core.now()).unwrap_or_else(read_monotonic)
+    crate::core::with_current(crate::core::Core::now).unwrap_or_else(read_monotonic)
 }
 
 /// Milliseconds since the epoch, from the wall clock (in a simulation from the virtual one).
 pub fn wall_clock() -> i64 {
     #[cfg(any(test, feature = "sim"))]
-    if let Some(Some(millis)) = crate::core::with_current(|core| core.virtual_wall_clock()) {
+    if let Some(Some(millis)) = crate::core::with_current(crate::core::Core::virtual_wall_clock) {
         return millis;
     }
     let time = clock_gettime(ClockId::Realtime);

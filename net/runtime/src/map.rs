@@ -46,5 +46,5 @@ impl BuildHasher for Seeded {
 
 /// 64 bits from the operating system, also outside of a runtime: for ids made before one runs.
 pub fn entropy() -> u64 {
-    RandomState::new().hash_one(0x636f_7265_6c6f_67_u64)
+    RandomState::new().hash_one(0x0063_6f72_656c_6f67_u64)
 }

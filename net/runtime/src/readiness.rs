@@ -263,9 +263,8 @@ pub(crate) fn carry_out(work: &mut Work) -> Outcome {
 }
 
 fn writeback(file: &OwnedFd, start: u64, size: u64) -> Result<(), Errno> {
-    let (start, size) = match (i64::try_from(start), i64::try_from(size)) {
-        (Ok(start), Ok(size)) => (start, size),
-        _ => return Err(Errno::INVAL),
+    let (Ok(start), Ok(size)) = (i64::try_from(start), i64::try_from(size)) else {
+        return Err(Errno::INVAL);
     };
     // SAFETY: numbers and an open descriptor only; no memory is named.
     let failed = unsafe { sync_file_range(file.as_raw_fd(), start, size, SYNC_FILE_RANGE_WRITE) };

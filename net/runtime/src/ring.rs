@@ -30,7 +30,7 @@ use crate::slot::Slot;
 use crate::source::{Direction, POLL_IN, POLL_OUT, POLL_RDHUP, Watch};
 
 pub(crate) struct Ring {
-    ring: IoUring,
+    uring: IoUring,
     slot: &'static Slot,
     in_flight: usize,
     no_iowait: EnterFlags,
@@ -54,7 +54,7 @@ impl Ring {
             EnterFlags::empty()
         };
         let mut ring = Self {
-            ring,
+            uring: ring,
             slot,
             in_flight: 0,
             no_iowait,
@@ -70,7 +70,7 @@ impl Ring {
             reason,
             cure: "Use Linux 6.1 or newer, or set the backend to readiness",
         };
-        self.ring
+        self.uring
             .submitter()
             .register_probe(&mut probe)
             .map_err(|e| refuse(format!("its operations cannot be listed: {e}")))?;
@@ -98,7 +98,7 @@ impl Ring {
             .multi(true)
             .build()
             .user_data(WAKE);
-        self.push(entry);
+        self.push(&entry);
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -123,7 +123,7 @@ impl Ring {
         }
         let name = user_data(tag, index, watch.generation);
         self.push(
-            opcode::PollAdd::new(fd, events)
+            &opcode::PollAdd::new(fd, events)
                 .multi(multi)
                 .build()
                 .user_data(name),
@@ -138,7 +138,7 @@ impl Ring {
         ] {
             if armed.replace(false) {
                 let name = user_data(tag, index, watch.generation);
-                self.push(opcode::AsyncCancel::new(name).build().user_data(CANCEL));
+                self.push(&opcode::AsyncCancel::new(name).build().user_data(CANCEL));
             }
         }
     }
@@ -146,25 +146,25 @@ impl Ring {
     pub(crate) fn start(&mut self, key: OpKey, ops: &mut Ops) {
         let work = ops.work_mut(key).expect("a fresh operation has its work");
         let entry = describe(work).user_data(user_data(TAG_OP, key.index, key.generation));
-        self.push(entry);
+        self.push(&entry);
     }
 
     pub(crate) fn cancel(&mut self, key: OpKey) {
         let name = user_data(TAG_OP, key.index, key.generation);
-        self.push(opcode::AsyncCancel::new(name).build().user_data(CANCEL));
+        self.push(&opcode::AsyncCancel::new(name).build().user_data(CANCEL));
     }
 
     pub(crate) fn cancel_all(&mut self) {
         let all = CancelBuilder::any().all();
-        self.push(opcode::AsyncCancel2::new(all).build().user_data(CANCEL));
+        self.push(&opcode::AsyncCancel2::new(all).build().user_data(CANCEL));
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: &Entry) {
         self.in_flight += 1;
         loop {
             // SAFETY: the memory an entry names is owned by its slot until the completion (`describe`);
             // descriptors are kept open by that slot, or are only polled, which is safe for any number.
-            let pushed = unsafe { self.ring.submission().push(&entry) };
+            let pushed = unsafe { self.uring.submission().push(entry) };
             if pushed.is_ok() {
                 return;
             }
@@ -176,7 +176,7 @@ impl Ring {
     /// Submits everything and runs the kernel's deferred work. Errors are of the moment (interrupted, out of
     /// memory, completion queue full): the next turn tries again.
     fn enter(&mut self, want: u32, timeout: Option<&Timespec>) {
-        let queued = u32::try_from(self.ring.submission().len()).expect("at most 32768 entries");
+        let queued = u32::try_from(self.uring.submission().len()).expect("at most 32768 entries");
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG | self.no_iowait;
         let mut args = SubmitArgs::new();
         if let Some(timeout) = timeout {
@@ -184,7 +184,7 @@ impl Ring {
         }
         // SAFETY: the arguments are what EXT_ARG asks for, and live across the call.
         let entered = unsafe {
-            self.ring
+            self.uring
                 .submitter()
                 .enter(queued, want, flags.bits(), Some(&args))
         };
@@ -197,7 +197,7 @@ impl Ring {
     }
 
     pub(crate) fn park(&mut self, wait: Wait, events: &mut Vec<Event>, counters: &Counters) {
-        let submission = self.ring.submission();
+        let submission = self.uring.submission();
         let due = !submission.is_empty() || submission.taskrun() || submission.cq_overflow();
         drop(submission);
         if wait != Wait::No || due {
@@ -216,7 +216,7 @@ impl Ring {
 
     fn reap(&mut self, events: &mut Vec<Event>) {
         let mut wake_ended = false;
-        for entry in self.ring.completion() {
+        for entry in self.uring.completion() {
             let more = cqueue::more(entry.flags());
             if !more {
                 self.in_flight -= 1;

@@ -61,7 +61,6 @@ impl SharedWaker {
         }
     }
 
-    #[expect(clippy::disallowed_types, reason = "see above")]
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
         self.other
             .lock()

@@ -335,6 +335,7 @@ impl World {
 }
 
 /// What the world's clock brings.
+#[derive(Clone, Copy)]
 enum What {
     /// An operation of a runtime completes.
     Op(Node, OpKey),

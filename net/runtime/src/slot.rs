@@ -96,7 +96,9 @@ impl Slot {
     fn ring_bell(&self) {
         if self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst) {
             // The counter is never read: each write is an edge for both drivers, and 2^64 writes do not happen.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+            #[expect(clippy::host_endian_bytes, reason = "the kernel adds a native integer")]
+            let one = 1_u64.to_ne_bytes();
+            let _ = rustix::io::write(&self.wake, &one);
         }
     }
 

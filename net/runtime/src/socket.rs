@@ -41,10 +41,10 @@ impl Socket {
         }
     }
 
-    pub(crate) fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+    pub(crate) fn listen(address: SocketAddr, options: ListenOptions) -> io::Result<Self> {
         #[cfg(any(test, feature = "sim"))]
         if let Some(world) = sim::World::current() {
-            return Ok(Self::Sim(world.listen(address)?));
+            return Ok(Self::Sim(world.listen(address)));
         }
         let fd = open(&address)?;
         sockopt::set_socket_reuseaddr(&fd, true)?;

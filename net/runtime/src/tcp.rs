@@ -49,7 +49,7 @@ impl Listener {
     /// where the system says so (`net.ipv6.bindv6only`).
     pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
         Ok(Self {
-            source: Source::new(Socket::listen(address, options)?)?,
+            source: Source::new(Socket::listen(address, *options)?)?,
         })
     }
 

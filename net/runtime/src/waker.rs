@@ -59,6 +59,10 @@ impl TaskId {
         unsafe { Waker::from_raw(self.raw()) }
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a usize has 64 bits: asserted above"
+    )]
     fn raw(self) -> RawWaker {
         RawWaker::new(std::ptr::without_provenance(self.0 as usize), &VTABLE)
     }

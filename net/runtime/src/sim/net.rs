@@ -30,6 +30,10 @@ pub(super) struct Net {
     next_port: u16,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each direction ends by itself"
+)]
 struct End {
     node: Node,
     local: SocketAddr,
@@ -64,6 +68,7 @@ enum Packet {
     Reset,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum What {
     /// A connection request reaches its address.
     Request { client: u64, to: SocketAddr },
@@ -259,7 +264,9 @@ impl State {
             }
             self.net.listeners.retain(|_, ids| !ids.is_empty());
             self.net.sockets.remove(&id);
-            left.into_iter().for_each(|server| self.close(server));
+            for server in left {
+                self.close(server);
+            }
             return;
         }
         let (rude, ended) = (
@@ -306,7 +313,7 @@ impl State {
 }
 
 impl World {
-    fn here(&self) -> Node {
+    fn here() -> Node {
         crate::core::with_current(|core| core.driver.borrow().world().map(|driver| driver.node))
             .flatten()
             .expect("a simulated socket is used inside of its runtime")
@@ -319,8 +326,8 @@ impl World {
         }
     }
 
-    pub(crate) fn listen(&self, mut address: SocketAddr) -> io::Result<Socket> {
-        let node = self.here();
+    pub(crate) fn listen(&self, mut address: SocketAddr) -> Socket {
+        let node = Self::here();
         let mut state = self.shared.state.borrow_mut();
         if address.port() == 0 {
             let port = state.port();
@@ -332,11 +339,11 @@ impl World {
         }
         state.net.listeners.entry(address).or_default().push(id);
         drop(state);
-        Ok(self.socket(id))
+        self.socket(id)
     }
 
     pub(crate) fn connect(&self, to: SocketAddr) -> Socket {
-        let node = self.here();
+        let node = Self::here();
         let mut state = self.shared.state.borrow_mut();
         let port = state.port();
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

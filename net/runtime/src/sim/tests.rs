@@ -108,7 +108,7 @@ fn busy_world(seed: u64) -> (Ended, (u64, u64), Vec<u64>) {
             }
         }));
     }
-    let ended = world.run_for(Duration::from_secs(60));
+    let ended = world.run_for(Duration::from_mins(1));
     assert!(
         roots.iter().all(|root| root.take().unwrap().is_ok()),
         "seed {seed}"

@@ -8,12 +8,11 @@ use crate::support::{config, run};
 
 fn on_threads<T: Send + 'static>(
     ports: Vec<Port<T>>,
-    each: impl AsyncFn(Port<T>) + Clone + Send + 'static,
+    each: impl AsyncFn(Port<T>) + Copy + Send + 'static,
 ) {
     let threads: Vec<_> = ports
         .into_iter()
         .map(|port| {
-            let each = each.clone();
             std::thread::Builder::new()
                 .spawn(move || {
                     let config = corelog_runtime::Config {

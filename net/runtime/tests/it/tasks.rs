@@ -120,7 +120,7 @@ fn a_panic_in_one_task_is_returned_and_the_rest_goes_on() {
             yield_now().await;
             panic!("at {}", 3);
         });
-        let panicked: corelog_runtime::Panicked = bad.await.map(|()| ()).unwrap_err();
+        let panicked = bad.await.unwrap_err();
         assert_eq!((panicked.name, &*panicked.message), ("bad", "at 3"));
         // Its future panics when it is dropped as well.
         let bomb = spawn("bomb", async {

@@ -71,7 +71,7 @@ fn timers_fire_in_order_of_deadline_then_of_setting() {
 #[test]
 fn dropped_and_reset_timers_leave_at_once() {
     run(async {
-        let far = now() + Duration::from_secs(3600);
+        let far = now() + Duration::from_hours(1);
         let tasks: Vec<_> = (0..1000)
             .map(|_| spawn("far", async move { sleep_until(far).await }))
             .collect();
@@ -88,7 +88,7 @@ fn dropped_and_reset_timers_leave_at_once() {
         );
         sleep.reset(now() + Duration::from_millis(2));
         sleep.await;
-        assert!(start.elapsed() < Duration::from_secs(60));
+        assert!(start.elapsed() < Duration::from_mins(1));
         assert_eq!(stats().timers_set, 0);
     });
 }
