@@ -1,1 +1,6 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod consumer;
+pub mod producer;
+pub mod report;

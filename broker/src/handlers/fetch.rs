@@ -439,10 +439,6 @@ async fn ask_all(
     asked: &Asked,
     deadline: Option<Instant>,
 ) -> Vec<Vec<Fetched>> {
-    if calls.is_empty() {
-        // Nothing to wait for: a session may have lost its last partition.
-        return Vec::new();
-    }
     let mut shares = vec![(0, None); calls.len()];
     loop {
         let mut waiting = Vec::with_capacity(calls.len());

@@ -282,6 +282,16 @@ impl Consumer {
             .collect()
     }
 
+    /// Everything of a partition before this offset is dealt with ([`Consumer::consumed`]).
+    pub fn consumed_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        let state = self.inner.state.borrow();
+        state
+            .partitions
+            .iter()
+            .find(|it| it.number == partition && &*it.topic == topic)
+            .and_then(|it| it.consumed)
+    }
+
     /// The next offset to be fetched of a partition, once it is known.
     pub fn position(&self, topic: &str, partition: i32) -> Option<i64> {
         let state = self.inner.state.borrow();

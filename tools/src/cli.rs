@@ -1,0 +1,158 @@
+//! The command line: Kafka's tools by their names and flags, starting in milliseconds.
+//!
+//! **Owns** the table of commands. Each lives in `cli/<command>.rs` and takes its arguments and an [`Out`].
+//! **Lives on** the main thread; a command that talks to a broker runs a runtime of its own.
+//! **Invariants** (1) Only [`out`] writes to standard output and standard error. (2) What goes wrong is one sentence; exit
+//! codes are those of Kafka's tools.
+//! **Not here** talking to brokers (`client`).
+
+use std::future::Future;
+
+use corelog_runtime::{Config, Runtime};
+
+mod console_consumer;
+mod console_producer;
+pub mod consumer_perf_test;
+mod formatter;
+mod line_reader;
+pub mod options;
+pub mod out;
+pub mod producer_perf_test;
+pub mod properties;
+mod topics;
+
+pub use out::Out;
+
+/// A subcommand of `corelog`.
+pub struct Command {
+    /// Its name: Kafka's without `kafka-`.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// Runs it; gives the exit code.
+    pub run: fn(&[String], &mut Out) -> u8,
+}
+
+/// All subcommands.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "console-consumer",
+        about: "Print the records of a topic",
+        run: console_consumer::run,
+    },
+    Command {
+        name: "console-producer",
+        about: "Produce records from lines of standard input",
+        run: console_producer::run,
+    },
+    Command {
+        name: "consumer-perf-test",
+        about: "Measure how fast records are consumed",
+        run: consumer_perf_test::run,
+    },
+    Command {
+        name: "producer-perf-test",
+        about: "Measure how fast records are produced",
+        run: producer_perf_test::run,
+    },
+    Command {
+        name: "topics",
+        about: "Create, delete, describe, list or change topics",
+        run: topics::run,
+    },
+];
+
+/// The command that a program name stands for: `kafka-topics`, `/usr/bin/kafka-topics.sh`.
+pub fn by_program_name(program: &str) -> Option<&'static Command> {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    by_name(name.strip_prefix("kafka-")?)
+}
+
+/// The command of this name, with or without Kafka's prefix.
+pub fn by_name(name: &str) -> Option<&'static Command> {
+    let name = name.strip_prefix("kafka-").unwrap_or(name);
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+/// Runs `corelog` with these arguments (the program's name first); gives the exit code.
+pub fn main(arguments: &[String], out: &mut Out) -> u8 {
+    let (program, rest) = arguments
+        .split_first()
+        .map_or(("corelog", &[][..]), |(program, rest)| {
+            (program.as_str(), rest)
+        });
+    if let Some(command) = by_program_name(program) {
+        return (command.run)(rest, out);
+    }
+    let Some((name, rest)) = rest.split_first() else {
+        usage(out);
+        return 1;
+    };
+    match name.as_str() {
+        "--help" | "-h" | "help" => {
+            usage(out);
+            0
+        }
+        "--version" | "version" => {
+            out.line(&format!("corelog {}", env!("CARGO_PKG_VERSION")));
+            0
+        }
+        name => match by_name(name) {
+            Some(command) => (command.run)(rest, out),
+            None => {
+                let near = nearest(name, COMMANDS.iter().map(|command| command.name));
+                let hint = near.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+                out.error(&format!("'{name}' is not a command{hint}"));
+                1
+            }
+        },
+    }
+}
+
+fn usage(out: &mut Out) {
+    out.error("usage: corelog <command> [options]\n\ncommands:");
+    for command in COMMANDS {
+        out.error(&format!("  {:<20} {}", command.name, command.about));
+    }
+    out.error("\n'corelog <command> --help' lists the options of a command.");
+}
+
+/// Runs a command's work on a runtime of this thread.
+fn on_runtime<T: 'static>(work: impl Future<Output = T> + 'static) -> Result<T, String> {
+    // A command is short: a small ring is made faster.
+    let config = Config {
+        ring_entries: 64,
+        ..Config::default()
+    };
+    let runtime = Runtime::new(&config).map_err(|error| error.to_string())?;
+    Ok(runtime.run(work))
+}
+
+/// The name that was probably meant: at most two letters away.
+pub fn nearest<'a>(name: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    among
+        .map(|candidate| (distance(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! **Owns** the printing of records: Kafka's `DefaultMessageFormatter`.
+//! **Lives on** any thread: pure.
+//! **Not here** which records.
+
+use corelog_storage::batch::{Record, TimestampType};
+
+use super::properties::Properties;
+
+/// Which parts of a record are printed, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Formatter {
+    timestamp: bool,
+    partition: bool,
+    offset: bool,
+    delivery: bool,
+    epoch: bool,
+    headers: bool,
+    key: bool,
+    value: bool,
+    key_separator: Vec<u8>,
+    line_separator: Vec<u8>,
+    headers_separator: Vec<u8>,
+    null_literal: Vec<u8>,
+    key_as: Deserializer,
+    value_as: Deserializer,
+    headers_as: Deserializer,
+    silent: bool,
+}
+
+impl Formatter {
+    pub(super) fn new(class: Option<&str>, properties: &Properties) -> Result<Self, String> {
+        let is_on = |name: &str, default: bool| {
+            properties
+                .get(name)
+                .map_or(default, |value| value.trim().eq_ignore_ascii_case("true"))
+        };
+        let bytes = |name: &str, default: &str| {
+            properties
+                .get(name)
+                .map_or(default, String::as_str)
+                .as_bytes()
+                .to_vec()
+        };
+        let short = class.map(|class| class.rsplit('.').next().unwrap_or(class));
+        let silent = match short {
+            None | Some("DefaultMessageFormatter") => false,
+            Some("NoOpMessageFormatter") => true,
+            Some(_) => {
+                return Err(format!(
+                    "formatter {} is not supported: only DefaultMessageFormatter and \
+                     NoOpMessageFormatter are",
+                    class.unwrap_or_default()
+                ));
+            }
+        };
+        let as_class = |name: &str| {
+            properties
+                .get(name)
+                .map_or(Ok(Deserializer::Bytes), |class| Deserializer::named(class))
+        };
+        Ok(Self {
+            timestamp: is_on("print.timestamp", false),
+            partition: is_on("print.partition", false),
+            offset: is_on("print.offset", false),
+            delivery: is_on("print.delivery", false),
+            epoch: is_on("print.epoch", false),
+            headers: is_on("print.headers", false),
+            key: is_on("print.key", false),
+            value: is_on("print.value", true),
+            key_separator: bytes("key.separator", "\t"),
+            line_separator: bytes("line.separator", "\n"),
+            headers_separator: bytes("headers.separator", ","),
+            null_literal: bytes("null.literal", "null"),
+            key_as: as_class("key.deserializer")?,
+            value_as: as_class("value.deserializer")?,
+            headers_as: as_class("headers.deserializer")?,
+            silent,
+        })
+    }
+
+    /// Appends a record's line.
+    pub(super) fn write(
+        &self,
+        partition: i32,
+        kind: TimestampType,
+        record: &Record<'_>,
+        to: &mut Vec<u8>,
+    ) {
+        if self.silent {
+            return;
+        }
+        // What follows a part is a separator while another part comes, else the end of the line.
+        let mut parts = [
+            self.timestamp,
+            self.partition,
+            self.offset,
+            self.delivery,
+            self.epoch,
+            self.headers,
+            self.key,
+            self.value,
+        ]
+        .iter()
+        .filter(|part| **part)
+        .count();
+        let mut end = |to: &mut Vec<u8>| {
+            parts -= 1;
+            to.extend_from_slice(if parts > 0 {
+                &self.key_separator
+            } else {
+                &self.line_separator
+            });
+        };
+        if self.timestamp {
+            let kind = match kind {
+                TimestampType::CreateTime => "CreateTime",
+                TimestampType::LogAppendTime => "LogAppendTime",
+            };
+            if record.timestamp.0 < 0 {
+                to.extend_from_slice(b"NO_TIMESTAMP");
+            } else {
+                to.extend_from_slice(format!("{kind}:{}", record.timestamp.0).as_bytes());
+            }
+            end(to);
+        }
+        if self.partition {
+            to.extend_from_slice(format!("Partition:{partition}").as_bytes());
+            end(to);
+        }
+        if self.offset {
+            to.extend_from_slice(format!("Offset:{}", record.offset.0).as_bytes());
+            end(to);
+        }
+        if self.delivery {
+            to.extend_from_slice(b"Delivery:NOT_PRESENT");
+            end(to);
+        }
+        if self.epoch {
+            // Kafka's tool does not hand the epoch of a plain record on either.
+            to.extend_from_slice(b"Epoch:NOT_PRESENT");
+            end(to);
+        }
+        if self.headers {
+            if record.headers.is_empty() {
+                to.extend_from_slice(b"NO_HEADERS");
+            }
+            for (index, header) in record.headers.clone().enumerate() {
+                if index > 0 {
+                    to.extend_from_slice(&self.headers_separator);
+                }
+                to.extend_from_slice(header.key);
+                to.push(b':');
+                self.part(self.headers_as, header.value, to);
+            }
+            end(to);
+        }
+        if self.key {
+            self.part(self.key_as, record.key, to);
+            end(to);
+        }
+        if self.value {
+            self.part(self.value_as, record.value, to);
+            end(to);
+        }
+    }
+
+    fn part(&self, of: Deserializer, bytes: Option<&[u8]>, to: &mut Vec<u8>) {
+        match bytes {
+            None => to.extend_from_slice(&self.null_literal),
+            Some(bytes) => of.write(bytes, to),
+        }
+    }
+}
+
+/// Kafka's deserializers, as far as what they give can be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deserializer {
+    Bytes,
+    Short,
+    Integer,
+    Long,
+    Float,
+    Double,
+    Boolean,
+    Uuid,
+}
+
+impl Deserializer {
+    fn named(class: &str) -> Result<Self, String> {
+        Ok(match class.rsplit('.').next().unwrap_or(class) {
+            "StringDeserializer" | "BytesDeserializer" | "ByteArrayDeserializer" => Self::Bytes,
+            "ShortDeserializer" => Self::Short,
+            "IntegerDeserializer" => Self::Integer,
+            "LongDeserializer" => Self::Long,
+            "FloatDeserializer" => Self::Float,
+            "DoubleDeserializer" => Self::Double,
+            "BooleanDeserializer" => Self::Boolean,
+            "UUIDDeserializer" => Self::Uuid,
+            _ => return Err(format!("deserializer {class} is not supported")),
+        })
+    }
+
+    fn write(self, bytes: &[u8], to: &mut Vec<u8>) {
+        let text = match self {
+            Self::Bytes | Self::Uuid => None,
+            Self::Short => bytes
+                .try_into()
+                .ok()
+                .map(|b| i16::from_be_bytes(b).to_string()),
+            Self::Integer => bytes
+                .try_into()
+                .ok()
+                .map(|b| i32::from_be_bytes(b).to_string()),
+            Self::Long => bytes
+                .try_into()
+                .ok()
+                .map(|b| i64::from_be_bytes(b).to_string()),
+            Self::Float => bytes
+                .try_into()
+                .ok()
+                .map(|b| format!("{:?}", f32::from_be_bytes(b))),
+            Self::Double => bytes
+                .try_into()
+                .ok()
+                .map(|b| format!("{:?}", f64::from_be_bytes(b))),
+            Self::Boolean => match bytes {
+                [0] => Some("false".to_owned()),
+                [1] => Some("true".to_owned()),
+                _ => None,
+            },
+        };
+        // What is not of the kind's size is shown as it is.
+        match text {
+            Some(text) => to.extend_from_slice(text.as_bytes()),
+            None => to.extend_from_slice(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! **Owns** everything that a command prints.
+//! **Lives on** the command's thread.
+//! **Invariants** (1) Standard output is buffered and flushed before the process ends, before standard error is written,
+//! and whenever a command waits. (2) A reader that has gone away (a closed pipe) ends the command, not with a panic.
+//! **Not here** what is printed.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+/// Where a command prints to.
+pub struct Out {
+    out: BufWriter<Box<dyn Write>>,
+    err: Box<dyn Write>,
+    broken: bool,
+    is_terminal: bool,
+}
+
+impl Out {
+    /// The process's standard output and error.
+    pub fn standard() -> Self {
+        Self {
+            out: BufWriter::with_capacity(BUFFER, Box::new(io::stdout())),
+            err: Box::new(io::stderr()),
+            broken: false,
+            is_terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// Into these writers.
+    pub fn new(out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
+        Self {
+            out: BufWriter::with_capacity(BUFFER, out),
+            err,
+            broken: false,
+            is_terminal: false,
+        }
+    }
+
+    /// Writes a line to standard output.
+    pub fn line(&mut self, line: &str) {
+        self.bytes(line.as_bytes());
+        self.bytes(b"\n");
+    }
+
+    /// Writes bytes to standard output.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        if self.out.write_all(bytes).is_err() {
+            self.broken = true;
+        }
+    }
+
+    /// Writes a line to standard error.
+    pub fn error(&mut self, line: &str) {
+        self.flush();
+        // There is nobody left to tell.
+        let _ = writeln!(self.err, "{line}");
+    }
+
+    /// Writes to standard error what is replaced by the next line of it, when somebody looks on.
+    pub fn progress(&mut self, line: &str) {
+        self.error(line);
+    }
+
+    /// Hands everything written on.
+    pub fn flush(&mut self) {
+        if self.out.flush().is_err() {
+            self.broken = true;
+        }
+    }
+
+    /// Whether nobody reads standard output any more.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl std::fmt::Debug for Out {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Out").finish_non_exhaustive()
+    }
+}
+
+const BUFFER: usize = 64 * 1024;
