@@ -371,6 +371,8 @@ impl Core {
         drop(companion);
         self.driver.borrow_mut().cancel_all();
         while self.driver.borrow().in_flight() > 0 || self.ops.borrow().len() > 0 {
+            // Nobody is left to be woken; the bits would only keep it from sleeping.
+            self.slot.take_foreign(|_| ());
             self.park(Wait::For(Duration::from_millis(100)));
             if self.driver.borrow().in_flight() > 0 {
                 self.driver.borrow_mut().cancel_all();

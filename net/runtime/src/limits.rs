@@ -72,5 +72,8 @@ pub(crate) fn lowest_priority() {
 
 /// The machine's own name, as `hostname` prints it; `uname(2)`.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
