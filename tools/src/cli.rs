@@ -98,15 +98,15 @@ pub fn main(arguments: &[String], out: &mut Out) -> u8 {
             out.line(&format!("corelog {}", env!("CARGO_PKG_VERSION")));
             0
         }
-        name => match by_name(name) {
-            Some(command) => (command.run)(rest, out),
-            None => {
-                let near = nearest(name, COMMANDS.iter().map(|command| command.name));
-                let hint = near.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
-                out.error(&format!("'{name}' is not a command{hint}"));
-                1
+        name => {
+            if let Some(command) = by_name(name) {
+                return (command.run)(rest, out);
             }
-        },
+            let near = nearest(name, COMMANDS.iter().map(|command| command.name));
+            let hint = near.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+            out.error(&format!("'{name}' is not a command{hint}"));
+            1
+        }
     }
 }
 
@@ -153,6 +153,3 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
-
-#[cfg(test)]
-mod tests;

@@ -57,9 +57,9 @@ impl ClientConfig {
             client_id: "corelog".to_owned(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
-            api_timeout: Duration::from_secs(60),
+            api_timeout: Duration::from_mins(1),
             retry_backoff: Duration::from_millis(100),
-            metadata_age_max: Duration::from_secs(300),
+            metadata_age_max: Duration::from_mins(5),
         }
     }
 }

@@ -221,11 +221,7 @@ impl Plan {
             Ok(client) => client,
             Err(error) => return (0, Err(error.to_string())),
         };
-        let mut config = self.consumer.clone();
-        if matches!(self.what, What::Partition(..)) && config.reset == Reset::Latest {
-            config.reset = Reset::Latest;
-        }
-        let consumer = Rc::new(Consumer::new(&client, config));
+        let consumer = Rc::new(Consumer::new(&client, self.consumer.clone()));
         let following = match self.begin(&client, &consumer).await {
             Ok(following) => following,
             Err(error) => return (0, Err(error)),
@@ -316,7 +312,7 @@ impl Plan {
                     if waited >= timeout {
                         return Ok(0);
                     }
-                    (timeout - waited).min(GLANCE)
+                    timeout.saturating_sub(waited).min(GLANCE)
                 }
                 None => GLANCE,
             };

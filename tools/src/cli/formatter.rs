@@ -8,6 +8,7 @@ use super::properties::Properties;
 
 /// Which parts of a record are printed, and how.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one per print.… property")]
 pub(super) struct Formatter {
     timestamp: bool,
     partition: bool,

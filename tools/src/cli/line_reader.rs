@@ -23,8 +23,11 @@ pub(super) struct LineReader {
 pub(super) struct Line {
     pub(super) key: Option<Vec<u8>>,
     pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(super) headers: Vec<Header>,
 }
+
+/// Key and value.
+pub(super) type Header = (Vec<u8>, Option<Vec<u8>>);
 
 impl LineReader {
     pub(super) fn new(properties: &Properties) -> Result<Self, String> {
@@ -138,7 +141,7 @@ impl LineReader {
         }
     }
 
-    fn split_headers(&self, headers: &[u8]) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, String> {
+    fn split_headers(&self, headers: &[u8]) -> Result<Vec<Header>, String> {
         let mut split = Vec::new();
         let mut rest = Some(headers);
         while let Some(headers) = rest {

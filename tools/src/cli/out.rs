@@ -8,8 +8,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 /// Where a command prints to.
 pub struct Out {
-    out: BufWriter<Box<dyn Write>>,
-    err: Box<dyn Write>,
+    standard: BufWriter<Box<dyn Write>>,
+    error: Box<dyn Write>,
     broken: bool,
     is_terminal: bool,
 }
@@ -18,8 +18,8 @@ impl Out {
     /// The process's standard output and error.
     pub fn standard() -> Self {
         Self {
-            out: BufWriter::with_capacity(BUFFER, Box::new(io::stdout())),
-            err: Box::new(io::stderr()),
+            standard: BufWriter::with_capacity(BUFFER, Box::new(io::stdout())),
+            error: Box::new(io::stderr()),
             broken: false,
             is_terminal: io::stdout().is_terminal(),
         }
@@ -28,8 +28,8 @@ impl Out {
     /// Into these writers.
     pub fn new(out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
         Self {
-            out: BufWriter::with_capacity(BUFFER, out),
-            err,
+            standard: BufWriter::with_capacity(BUFFER, out),
+            error: err,
             broken: false,
             is_terminal: false,
         }
@@ -43,7 +43,7 @@ impl Out {
 
     /// Writes bytes to standard output.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        if self.out.write_all(bytes).is_err() {
+        if self.standard.write_all(bytes).is_err() {
             self.broken = true;
         }
     }
@@ -52,7 +52,7 @@ impl Out {
     pub fn error(&mut self, line: &str) {
         self.flush();
         // There is nobody left to tell.
-        let _ = writeln!(self.err, "{line}");
+        let _ = writeln!(self.error, "{line}");
     }
 
     /// Writes to standard error what is replaced by the next line of it, when somebody looks on.
@@ -62,7 +62,7 @@ impl Out {
 
     /// Hands everything written on.
     pub fn flush(&mut self) {
-        if self.out.flush().is_err() {
+        if self.standard.flush().is_err() {
             self.broken = true;
         }
     }

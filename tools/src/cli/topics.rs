@@ -3,6 +3,7 @@
 //! **Not here** the calls (`client::admin`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use corelog_net::wire::messages::describe_configs::DescribeConfigsResourceResult;
 use corelog_net::wire::messages::list_partition_reassignments::OngoingPartitionReassignment;
@@ -392,6 +393,7 @@ impl Plan {
 type Reassignments = BTreeMap<(String, i32), OngoingPartitionReassignment>;
 
 /// Which lines `--describe` prints.
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 struct View {
     overrides: bool,
     under_replicated: bool,
@@ -444,12 +446,14 @@ impl View {
                     format!("{}={value}", config.name)
                 })
                 .collect();
-            said.push_str(&format!(
-                "Topic: {}{id}\tPartitionCount: {}\tReplicationFactor: {factor}\tConfigs: {}\n",
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                said,
+                "Topic: {}{id}\tPartitionCount: {}\tReplicationFactor: {factor}\tConfigs: {}",
                 topic.name,
                 topic.partitions.len(),
                 set.join(",")
-            ));
+            );
         }
         if self.overrides {
             return;

@@ -77,6 +77,9 @@ impl NewTopic {
     }
 }
 
+/// A topic, the number of partitions it is to have, and the replicas of the new ones unless the broker chooses.
+pub type Growth = (String, i32, Option<Vec<Vec<i32>>>);
+
 /// A listed topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListedTopic {
@@ -314,7 +317,7 @@ impl Admin {
     /// Grows topics to so many partitions; with an assignment, the replicas of each new one.
     pub async fn create_partitions(
         &self,
-        topics: &[(String, i32, Option<Vec<Vec<i32>>>)],
+        topics: &[Growth],
         validate_only: bool,
     ) -> Result<Vec<(String, Result<(), ApiError>)>, ApiError> {
         let request = CreatePartitionsRequest {
@@ -626,17 +629,15 @@ impl Admin {
                 if self.client.metadata().leader(&topic, partition).is_none() {
                     self.client.topic(&topic).await?;
                 }
-                match self.client.metadata().leader(&topic, partition) {
-                    Some((leader, _)) => {
-                        by_leader
-                            .entry(leader)
-                            .or_default()
-                            .push((topic, partition, spec));
-                    }
-                    None => {
-                        let unknown = ApiError::code(ErrorCode::UnknownTopicOrPartition);
-                        found.insert((topic, partition), Err(unknown));
-                    }
+                let leader = self.client.metadata().leader(&topic, partition);
+                if let Some((leader, _)) = leader {
+                    by_leader
+                        .entry(leader)
+                        .or_default()
+                        .push((topic, partition, spec));
+                } else {
+                    let unknown = ApiError::code(ErrorCode::UnknownTopicOrPartition);
+                    found.insert((topic, partition), Err(unknown));
                 }
             }
             for (leader, wanted) in by_leader {
@@ -721,12 +722,12 @@ impl Admin {
         let mut found = BTreeMap::new();
         for entry in below {
             self.client.topic(&entry.0).await?;
-            match self.client.metadata().leader(&entry.0, entry.1) {
-                Some((leader, _)) => by_leader.entry(leader).or_default().push(entry),
-                None => {
-                    let unknown = ApiError::code(ErrorCode::UnknownTopicOrPartition);
-                    found.insert((entry.0.clone(), entry.1), Err(unknown));
-                }
+            let leader = self.client.metadata().leader(&entry.0, entry.1);
+            if let Some((leader, _)) = leader {
+                by_leader.entry(leader).or_default().push(entry);
+            } else {
+                let unknown = ApiError::code(ErrorCode::UnknownTopicOrPartition);
+                found.insert((entry.0.clone(), entry.1), Err(unknown));
             }
         }
         for (leader, entries) in by_leader {

@@ -527,10 +527,9 @@ async fn find_these(inner: &Rc<Inner>, missing: &[Missing]) -> bool {
                         };
                         lookups.push((topic.to_string(), *number, spec, *generation));
                     }
-                    if !state.fetchers.contains_key(&leader) {
-                        let task = spawn("consumer.fetch", fetch_from(Rc::clone(inner), leader));
-                        state.fetchers.insert(leader, task);
-                    }
+                    state.fetchers.entry(leader).or_insert_with(|| {
+                        spawn("consumer.fetch", fetch_from(Rc::clone(inner), leader))
+                    });
                 }
                 None => all = false,
             }

@@ -81,12 +81,12 @@ impl Default for ProducerConfig {
             idempotence: true,
             compression: Compression::default(),
             request_timeout: Duration::from_secs(30),
-            delivery_timeout: Duration::from_secs(120),
+            delivery_timeout: Duration::from_mins(2),
             retries: u32::MAX,
             retry_backoff: Duration::from_millis(100),
             buffer_memory: 32 * 1024 * 1024,
             request_size_max: 1024 * 1024,
-            block_max: Duration::from_secs(60),
+            block_max: Duration::from_mins(1),
         }
     }
 }
@@ -333,6 +333,10 @@ struct Identity {
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is wanted and what is asked for are independent"
+)]
 struct State {
     identity: Option<Identity>,
     /// The identity is spent (sequence lost): wait for what is in flight, then get another.

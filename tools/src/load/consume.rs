@@ -89,21 +89,20 @@ pub async fn consume(
     let begun_at = wall_clock();
     let cpu_begun = super::cpu_time();
     let consumer = Consumer::new(&client, config);
-    match &load.group {
-        Some(group) => consumer.subscribe(GroupConfig::new(group.clone(), load.topics.clone())),
-        None => {
-            let start = if load.from_latest {
-                Start::Latest
-            } else {
-                Start::Earliest
-            };
-            let mut all = Vec::new();
-            for topic in &load.topics {
-                let count = client.topic(topic).await.map_err(|error| error.text())?;
-                all.extend((0..count).map(|partition| (topic.clone(), partition, start)));
-            }
-            consumer.assign(&all);
+    if let Some(group) = &load.group {
+        consumer.subscribe(GroupConfig::new(group.clone(), load.topics.clone()));
+    } else {
+        let start = if load.from_latest {
+            Start::Latest
+        } else {
+            Start::Earliest
+        };
+        let mut all = Vec::new();
+        for topic in &load.topics {
+            let count = client.topic(topic).await.map_err(|error| error.text())?;
+            all.extend((0..count).map(|partition| (topic.clone(), partition, start)));
         }
+        consumer.assign(&all);
     }
     let mut records = 0_u64;
     let mut bytes = 0_u64;
@@ -119,7 +118,7 @@ pub async fn consume(
             break;
         }
         let next_window = (window_begun + load.interval).duration_since(now());
-        let wait = (load.timeout - waited).min(next_window);
+        let wait = load.timeout.saturating_sub(waited).min(next_window);
         let chunk = consumer
             .next_within(wait)
             .await

@@ -261,7 +261,7 @@ impl Drive<'_> {
         };
         let lane = usize::try_from(partition).unwrap_or(0) % self.lanes.len();
         // The outcome is observed.
-        let _ = self.lanes[lane]
+        let _delivery = self.lanes[lane]
             .send_prepared(&self.load.topic, partition, batch, token)
             .await
             .map_err(|error| error.to_string())?;

@@ -75,33 +75,31 @@ impl Checker {
             return;
         };
         let seen = self.seen.entry((partition, run)).or_default();
-        if number == seen.next {
-            seen.next += 1;
-            self.findings.good += 1;
-        } else if number > seen.next {
-            seen.gaps.insert(seen.next, number);
+        if number >= seen.next {
+            if number > seen.next {
+                seen.gaps.insert(seen.next, number);
+            }
             seen.next = number + 1;
             self.findings.good += 1;
-        } else {
-            let gap = seen
-                .gaps
-                .range(..=number)
-                .next_back()
-                .map(|(from, to)| (*from, *to))
-                .filter(|(_, to)| number < *to);
-            match gap {
-                Some((from, to)) => {
-                    self.findings.reordered += 1;
-                    seen.gaps.remove(&from);
-                    if from < number {
-                        seen.gaps.insert(from, number);
-                    }
-                    if number + 1 < to {
-                        seen.gaps.insert(number + 1, to);
-                    }
-                }
-                None => self.findings.duplicated += 1,
-            }
+            return;
+        }
+        let gap = seen
+            .gaps
+            .range(..=number)
+            .next_back()
+            .map(|(from, to)| (*from, *to))
+            .filter(|(_, to)| number < *to);
+        let Some((from, to)) = gap else {
+            self.findings.duplicated += 1;
+            return;
+        };
+        self.findings.reordered += 1;
+        seen.gaps.remove(&from);
+        if from < number {
+            seen.gaps.insert(from, number);
+        }
+        if number + 1 < to {
+            seen.gaps.insert(number + 1, to);
         }
     }
 

@@ -62,7 +62,7 @@ impl GroupConfig {
             instance: None,
             topics: topics.into_iter().map(Into::into).collect(),
             session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(300),
+            rebalance_timeout: Duration::from_mins(5),
             heartbeat: Duration::from_secs(3),
             auto_commit: Some(Duration::from_secs(5)),
             assignor: Assignor::Range,
@@ -327,14 +327,9 @@ impl Shared {
                 let assignment = ConsumerProtocolAssignment {
                     assigned_partitions: topics
                         .into_iter()
-                        .map(|(topic, partitions)| AssignedTopic {
-                            topic,
-                            partitions,
-                            ..AssignedTopic::default()
-                        })
+                        .map(|(topic, partitions)| AssignedTopic { topic, partitions })
                         .collect(),
                     user_data: None,
-                    ..ConsumerProtocolAssignment::default()
                 };
                 SyncGroupRequestAssignment {
                     member_id: member.id.clone(),

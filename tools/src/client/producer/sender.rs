@@ -257,30 +257,30 @@ fn expire(inner: &Inner, at: Instant, due: &mut Due) {
         due.at(at + EXPIRY_EVERY);
         for slot in 0..state.partitions.len() {
             let partition = &mut state.partitions[slot];
-            while let Some(first) = partition.ready.front() {
-                let waited = at.duration_since(first.fate.created);
-                if waited <= inner.config.delivery_timeout {
-                    break;
-                }
-                let Some(sealed) = partition.ready.pop_front() else {
-                    break;
-                };
-                let error = ProduceError::Expired {
-                    count: sealed.count(),
-                    topic: Rc::clone(&partition.topic),
-                    partition: partition.number,
-                    after_ms: waited.as_millis(),
-                };
-                // It may be in the log or not: no later batch can know the right number.
-                let lost = sealed.is_stamped();
-                expired.push((slot, sealed, Err(error)));
-                state.identity_lost |= lost;
-                break;
+            // One at a time and partition: the next look, half a second later, takes the next.
+            let Some(first) = partition.ready.front() else {
+                continue;
+            };
+            let waited = at.duration_since(first.fate.created);
+            if waited <= inner.config.delivery_timeout {
+                continue;
             }
+            let Some(sealed) = partition.ready.pop_front() else {
+                continue;
+            };
+            let error = ProduceError::Expired {
+                count: sealed.count(),
+                topic: Rc::clone(&partition.topic),
+                partition: partition.number,
+                after_ms: waited.as_millis(),
+            };
+            // It may be in the log or not: no later batch can know the right number.
+            state.identity_lost |= sealed.is_stamped();
+            expired.push((slot, sealed, Err(error)));
         }
     }
     for (slot, sealed, outcome) in expired {
-        inner.finish(slot, sealed, outcome);
+        inner.finish(slot, &sealed, outcome);
     }
 }
 
@@ -292,15 +292,12 @@ fn find_homes(inner: &Rc<Inner>, at: Instant, due: &mut Due) {
         let metadata = inner.client.metadata();
         for slot in std::mem::take(&mut state.homeless) {
             let partition = &mut state.partitions[slot];
-            match metadata.leader(&partition.topic, partition.number) {
-                Some((leader, _)) => {
-                    partition.leader = Some(leader);
-                    state.nodes.entry(leader).or_default().line.push_back(slot);
-                }
-                None => {
-                    state.homeless.push(slot);
-                    state.metadata_wanted = true;
-                }
+            if let Some((leader, _)) = metadata.leader(&partition.topic, partition.number) {
+                partition.leader = Some(leader);
+                state.nodes.entry(leader).or_default().line.push_back(slot);
+            } else {
+                state.homeless.push(slot);
+                state.metadata_wanted = true;
             }
         }
     }
@@ -668,7 +665,7 @@ impl Inner {
                     log_append_time: -1,
                 };
                 for (slot, sealed) in batches {
-                    self.landed(slot, sealed, Ok(written));
+                    self.landed(slot, &sealed, Ok(written));
                 }
                 return;
             }
@@ -692,7 +689,7 @@ impl Inner {
                     base_offset: answer.base_offset,
                     log_append_time: answer.log_append_time_ms,
                 };
-                self.landed(slot, sealed, Ok(outcome));
+                self.landed(slot, &sealed, Ok(outcome));
             } else {
                 let message = answer
                     .error_message
@@ -725,7 +722,7 @@ impl Inner {
     }
 
     /// A batch came back from flight and is finished.
-    fn landed(&self, slot: usize, sealed: Sealed, outcome: Result<Outcome, ProduceError>) {
+    fn landed(&self, slot: usize, sealed: &Sealed, outcome: Result<Outcome, ProduceError>) {
         {
             let mut state = self.state.borrow_mut();
             let partition = &mut state.partitions[slot];
@@ -782,11 +779,11 @@ impl Inner {
             partition.in_flight -= 1;
             state.line_up(slot);
         }
-        self.finish(slot, sealed, Err(error.into()));
+        self.finish(slot, &sealed, Err(error.into()));
     }
 
     /// Ends a batch that is in no place any more.
-    fn finish(&self, slot: usize, sealed: Sealed, outcome: Result<Outcome, ProduceError>) {
+    fn finish(&self, slot: usize, sealed: &Sealed, outcome: Result<Outcome, ProduceError>) {
         let (topic, partition) = {
             let mut state = self.state.borrow_mut();
             state.memory_used -= sealed.charged;
@@ -804,10 +801,7 @@ impl Inner {
                 partition,
                 count: sealed.count(),
                 created: sealed.fate.created,
-                outcome: outcome
-                    .as_ref()
-                    .map(|outcome| outcome.base_offset)
-                    .map_err(|error| error),
+                outcome: outcome.as_ref().map(|outcome| outcome.base_offset),
             });
         }
         sealed.fate.finish(outcome);

@@ -1,0 +1,103 @@
+//! What the commands print, beside what Kafka's tools printed: the transcripts in `tests/transcripts` are runs of Apache
+//! Kafka 4.3.1, stack traces cut off. These are the runs that end before a broker is asked.
+//!
+//! Known differences, each on purpose: an exception is shown as its sentence, once and without its class; where Kafka's
+//! option table follows, ours does.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use corelog_tools::cli::{self, Out};
+
+#[derive(Clone, Default)]
+struct Sink(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
+
+fn run(command: &str) -> (u8, String, String) {
+    // No argument of these transcripts is quoted.
+    let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    let (out, err) = (Sink::default(), Sink::default());
+    let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()));
+    let code = cli::main(&arguments, &mut printer);
+    drop(printer);
+    (code, out.text(), err.text())
+}
+
+/// Kafka's standard error as ours would be.
+fn as_ours(stderr: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in stderr.lines() {
+        if line.starts_with("<option table omitted") {
+            lines.push("<options>".to_owned());
+            break;
+        }
+        let sentence = match line.split_once(": ") {
+            Some((class, sentence)) if class.ends_with("Exception") => sentence,
+            _ => line,
+        };
+        if lines.last().is_none_or(|last| last != sentence) {
+            lines.push(sentence.to_owned());
+        }
+    }
+    lines.join("\n").trim_end().to_owned()
+}
+
+fn our_options_cut(stderr: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in stderr.lines() {
+        if line.starts_with("Option ") && line.ends_with(" Description") {
+            lines.push("<options>");
+            break;
+        }
+        lines.push(line);
+    }
+    lines.join("\n").trim_end().to_owned()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test reads its own data")]
+fn what_needs_no_broker_is_said_as_kafka_says_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let run_folder = entry.unwrap().path();
+        let text =
+            |name: &str| String::from_utf8(std::fs::read(run_folder.join(name)).unwrap()).unwrap();
+        let command = text("command").replace("<BOOTSTRAP>", "127.0.0.1:1");
+        let (code, out, err) = run(command.trim());
+        assert_eq!(code.to_string(), text("exit").trim(), "{command}");
+        assert_eq!(out, text("stdout"), "{command}");
+        assert_eq!(our_options_cut(&err), as_ours(&text("stderr")), "{command}");
+        seen += 1;
+    }
+    assert_eq!(seen, 15);
+}
+
+#[test]
+fn a_command_is_found_by_its_links() {
+    for program in ["kafka-topics", "/opt/bin/kafka-topics.sh", "./kafka-topics"] {
+        let (code, out, _) = run(&format!("{program} --version"));
+        assert_eq!((code, out.as_str()), (0, "4.3.1\n"), "{program}");
+    }
+    let (code, _, err) = run("corelog topcs");
+    assert_eq!(code, 1);
+    assert_eq!(err, "'topcs' is not a command; did you mean 'topics'?\n");
+}
