@@ -70,6 +70,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         sync_on_ack: config.sync_on_ack,
         fetch_size_max: usize::try_from(config.fetch_max_bytes).unwrap_or(0),
         tail_bytes_max: usize::try_from(config.tail_bytes).unwrap_or(usize::MAX),
+        cache_bytes_max: config.cache_bytes,
         ring_writes: directories.ring_writes(),
     };
     let mut parts: Vec<_> = mesh::ports(shards)

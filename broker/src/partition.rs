@@ -18,7 +18,7 @@ pub(crate) mod read;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use corelog_runtime::Notify;
+use corelog_runtime::{Instant, Notify};
 use corelog_storage::log::Log;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
@@ -52,6 +52,14 @@ pub(crate) struct Partition {
     pub(crate) sync_wanted: Cell<bool>,
     /// Queued for the sync task.
     pub(crate) sync_queued: Cell<bool>,
+    /// The companion does file work of the log.
+    pub(crate) working: Cell<bool>,
+    /// The high watermark at the last housekeeping: unchanged, the log is idle.
+    pub(crate) swept: Cell<Offset>,
+    /// When retention last took segments out of the log.
+    pub(crate) deleted_at: Cell<Instant>,
+    /// What the log's tail holds, as counted in the shard's sum.
+    pub(crate) tail_bytes: Cell<usize>,
     parked: RefCell<Vec<Rc<Parked>>>,
 }
 
@@ -76,6 +84,10 @@ impl Partition {
             write_queued: Cell::new(false),
             sync_wanted: Cell::new(false),
             sync_queued: Cell::new(false),
+            working: Cell::new(false),
+            swept: Cell::new(Offset::NONE),
+            deleted_at: Cell::new(Instant::default()),
+            tail_bytes: Cell::new(0),
             parked: RefCell::new(Vec::new()),
         }
     }
@@ -102,6 +114,7 @@ impl Partition {
         let log = self.log.borrow();
         self.write_queued.get()
             || self.sync_queued.get()
+            || self.working.get()
             || log.has_unwritten()
             || log.durable_offset() < log.end_offset()
     }

@@ -8,9 +8,11 @@
 //!
 //! Not here: start and stop (`boot.rs`), APIs (`handlers.rs`).
 
+pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod coordinators;
 pub(crate) mod flush;
+pub(crate) mod housekeeping;
 pub(crate) mod logs;
 pub(crate) mod producer_ids;
 
@@ -33,6 +35,7 @@ use crate::handlers::{self, Context, Turn};
 use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::partition::{Parked, Partition};
+use cache::CacheWindow;
 use control::Control;
 use coordinators::Coordinators;
 use flush::Queue;
@@ -45,8 +48,10 @@ pub(crate) struct Settings {
     pub(crate) sync_on_ack: bool,
     /// `fetch.max.bytes`.
     pub(crate) fetch_size_max: usize,
-    /// This shard's share of `corelog.tail.bytes`.
+    /// `corelog.tail.bytes`, per shard.
     pub(crate) tail_bytes_max: usize,
+    /// `corelog.cache.bytes`, per shard.
+    pub(crate) cache_bytes_max: u64,
     /// Writes go through the ring rather than inline: cheaper on XFS, dearer on ext4.
     pub(crate) ring_writes: bool,
 }
@@ -72,6 +77,7 @@ pub(crate) struct Shard {
     pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
     pub(crate) writes: Queue,
     pub(crate) syncs: Queue,
+    pub(crate) cache: CacheWindow,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) coordinators: Coordinators,
     pub(crate) producer_ids: ProducerIds,
@@ -120,6 +126,7 @@ impl Shard {
             partitions: RefCell::default(),
             writes: Queue::new(),
             syncs: Queue::new(),
+            cache: CacheWindow::new(parts.settings.cache_bytes_max),
             sessions: RefCell::new(Sessions::new(slots)),
             coordinators: Coordinators::new(group_settings),
             producer_ids: ProducerIds::new(),
@@ -139,6 +146,7 @@ impl Shard {
         spawn("flush", Rc::clone(&shard).write_for_ever()).detach();
         spawn("sync", Rc::clone(&shard).sync_for_ever()).detach();
         spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
+        spawn("housekeeping", Rc::clone(&shard).keep_house_for_ever()).detach();
         spawn("mesh replies", Rc::clone(&shard.mesh).collect()).detach();
         let serving = Rc::clone(&shard);
         let serve = move |from, call, request| Rc::clone(&serving).accept(from, call, request);

@@ -59,6 +59,8 @@ pub struct BrokerConfig {
     pub sync_on_ack: bool,
     /// `corelog.tail.bytes`, per shard.
     pub tail_bytes: u64,
+    /// `corelog.cache.bytes`, per shard.
+    pub cache_bytes: u64,
     /// `num.partitions`.
     pub num_partitions: i32,
     /// `default.replication.factor`.
@@ -297,6 +299,7 @@ impl BrokerConfig {
             mesh_capacity: values.size("corelog.mesh.capacity"),
             sync_on_ack: values.flag("corelog.sync.on.ack"),
             tail_bytes: values.number("corelog.tail.bytes").unsigned_abs(),
+            cache_bytes: values.number("corelog.cache.bytes").unsigned_abs(),
             num_partitions: values.int("num.partitions"),
             default_replication_factor: values.short("default.replication.factor"),
             auto_create_topics_enable: values.flag("auto.create.topics.enable"),

@@ -350,6 +350,9 @@ async fn gather(shard: &Rc<Shard>, wanted: &[Wanted], by_id: bool, asked: &Asked
             size_max: one.size_max,
         });
     }
+    if calls.is_empty() {
+        return refusals(places);
+    }
     let deadline = asked.deadline.filter(|_| !refused);
     let mut answers = if let [(owner, parts)] = &mut calls[..] {
         let parts = std::mem::take(parts);
@@ -372,6 +375,15 @@ async fn gather(shard: &Rc<Shard>, wanted: &[Wanted], by_id: bool, asked: &Asked
             },
         })
         .collect()
+}
+
+/// The answers when there is nobody to ask.
+fn refusals(places: Vec<Place>) -> Vec<Fetched> {
+    let error = |place| match place {
+        Place::Refused(error) => Fetched::refused(error),
+        Place::At { .. } => Fetched::refused(ErrorCode::NotLeaderOrFollower),
+    };
+    places.into_iter().map(error).collect()
 }
 
 /// A question to one owner that is under way.

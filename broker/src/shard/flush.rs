@@ -13,10 +13,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_runtime::{File, Notify, spawn};
-use corelog_storage::log::{Sync, WriteFault};
+use corelog_storage::log::{Sync, Work, WriteFault};
 
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
@@ -81,6 +82,7 @@ impl Shard {
                     self.syncs.push(&partition);
                 }
                 self.work(&partition);
+                self.tail_grew(&partition);
             }
             spare = queued;
         }
@@ -92,8 +94,10 @@ impl Shard {
             let Some(write) = partition.log.borrow_mut().take_write() else {
                 break;
             };
-            let file = File::from_fd(write.file.descriptor());
-            let (size, token) = (write.size(), write.token);
+            let descriptor = write.file.descriptor();
+            let file = File::from_fd(Arc::clone(&descriptor));
+            let (size, token) = (write.size() as u64, write.token);
+            let range = write.position..write.position + size;
             let outcome = if self.settings.ring_writes {
                 file.write_at(write.parts, write.position).await.0
             } else {
@@ -102,9 +106,10 @@ impl Shard {
             let fault = partition.log.borrow_mut().written(token, outcome);
             match fault {
                 Ok(()) => {
+                    self.cache_written(&descriptor, range);
                     let end = partition.log.borrow().written_offset();
                     if end > partition.high_watermark() {
-                        partition.advance(end, size as u64);
+                        partition.advance(end, size);
                     }
                 }
                 Err(WriteFault::Full(error)) => {
@@ -168,7 +173,7 @@ impl Shard {
 
     /// Has the companion do the file work that a log has collected (indexes of rolled segments,
     /// snapshots) and reserve space ahead of the writes.
-    fn work(&self, partition: &Rc<Partition>) {
+    pub(crate) fn work(&self, partition: &Rc<Partition>) {
         if let Some(reserve) = partition.log.borrow_mut().take_reserve() {
             spawn("reserve", async move {
                 let file = File::from_fd(reserve.file.descriptor());
@@ -179,13 +184,21 @@ impl Shard {
             })
             .detach();
         }
-        let Some(work) = partition.log.borrow_mut().take_work() else {
-            return;
-        };
+        let work = partition.log.borrow_mut().take_work();
+        if let Some(work) = work {
+            self.run_work(partition, work);
+        }
+    }
+
+    /// Has the companion do file work of a log and hands the outcome back.
+    pub(crate) fn run_work(&self, partition: &Rc<Partition>, work: Work) {
         let partition = Rc::clone(partition);
         let shard = self.itself();
+        partition.working.set(true);
         spawn("log work", async move {
             let outcome = corelog_runtime::blocking("log work", move || work.run()).await;
+            partition.working.set(false);
+            partition.progress.notify_all();
             if let Err(fault) = partition.log.borrow_mut().worked(outcome) {
                 shard.disk_failed(&partition, "index", &io::Error::other(fault.to_string()));
             }

@@ -269,7 +269,12 @@ impl Shard {
                 self.resign_groups(number);
             }
             partition.shut(State::Closed);
-            partition.log.borrow_mut().fail("its topic was deleted");
+            {
+                let mut log = partition.log.borrow_mut();
+                log.trim_tail(0);
+                log.fail("its topic was deleted");
+            }
+            self.count_tail(&partition);
             let id =
                 u128::from(corelog_runtime::random()) << 64 | u128::from(corelog_runtime::random());
             gone.push((
