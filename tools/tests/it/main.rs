@@ -27,7 +27,7 @@ impl Write for Sink {
 
 impl Sink {
     fn text(&self) -> String {
-        String::from_utf8(self.0.borrow().clone()).unwrap()
+        String::from_utf8(self.0.borrow().clone()).expect("commands print UTF-8")
     }
 }
 
