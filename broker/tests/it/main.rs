@@ -1,0 +1,32 @@
+//! Promises of the broker, kept over the wire: each test starts a broker and talks to it.
+//!
+//! **Owns** one module per API or theme, named after it; `harness`, `client`, `records`, `topics`
+//! and `table` are what they share. `../crash` and `../hostile` are part of this binary.
+//! **Lives on** threads of the test runner: a test is an outsider and uses the system as one does.
+//! **Invariants** 1. A test has topics and groups of its own names, so that all can run against one
+//! server (`CORELOG_TEST_SERVER`).
+//! **Not here**: real clients beside librdkafka (`../clients`).
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests drive the broker from outside, where there is no runtime and no simulated disk"
+)]
+
+mod client;
+mod configs;
+mod delete_records;
+mod fetch;
+mod framing;
+mod groups;
+mod harness;
+mod idempotence;
+mod librdkafka;
+mod limits;
+mod list_offsets;
+mod metadata;
+mod offsets;
+mod produce;
+mod records;
+mod restart;
+mod table;
+mod topic_changes;
+mod topics;

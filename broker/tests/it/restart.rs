@@ -1,0 +1,140 @@
+//! What a broker remembers when it is started again, and how it goes.
+
+use std::fs;
+
+use corelog_net::wire::messages::metadata::MetadataRequest;
+use corelog_storage::batch::Codec;
+
+use crate::harness::Broker;
+use crate::records::{batch, coded, now_ms, values};
+use crate::topics::{create, describe, end_offset, produce, read_all};
+
+#[test]
+fn topics_and_records_survive_stops_and_crashes() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    let id = create(&mut client, "kept", 6, &[("segment.bytes", "1048576")]);
+    let codecs = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    let filler = "words of no weight ".repeat(400);
+    let mut expected = vec![Vec::new(); 6];
+    for round in 0..4 {
+        for (partition, expected) in (0..6).zip(&mut expected) {
+            for codec in codecs {
+                for number in 0..10 {
+                    let value = format!("{round} {partition} {number} {codec} {filler}");
+                    let records = [(now_ms(), Some("key"), value.as_str())];
+                    let offset = produce(&mut client, "kept", partition, batch(coded(codec), &records));
+                    expected.push((offset, value.into_bytes()));
+                }
+            }
+        }
+        if round % 2 == 0 {
+            broker.restart();
+        } else {
+            broker.kill();
+            broker.launch();
+        }
+        client = broker.client();
+        assert_eq!(describe(&mut client, "kept").topic_id, id);
+        for (partition, expected) in (0..6).zip(&expected) {
+            let read = read_all(&mut client, "kept", partition, 0);
+            assert!(read == *expected, "partition {partition} after round {round}");
+        }
+    }
+}
+
+#[test]
+fn the_cluster_keeps_its_id_and_the_directory_its_names() {
+    let mut broker = Broker::start();
+    let cluster = |broker: &Broker| {
+        let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
+        broker.client().call(12, &request).cluster_id.expect("a cluster id")
+    };
+    let id = cluster(&broker);
+    let mut client = broker.client();
+    create(&mut client, "named", 2, &[]);
+    produce(&mut client, "named", 1, values(&["v0"]));
+    broker.restart();
+    assert_eq!(cluster(&broker), id);
+    let data = broker.data();
+    for name in [
+        "meta.properties",
+        "recovery-point-offset-checkpoint",
+        "replication-offset-checkpoint",
+        "log-start-offset-checkpoint",
+        "named-1/00000000000000000000.log",
+        "named-1/00000000000000000000.index",
+        "named-1/00000000000000000000.timeindex",
+        "named-1/partition.metadata",
+        "named-1/leader-epoch-checkpoint",
+        "named-0/00000000000000000000.log",
+        "__cluster_metadata-0",
+    ] {
+        assert!(data.join(name).exists(), "{name} is missing");
+    }
+    broker.stop();
+    assert!(data.join(".kafka_cleanshutdown").exists());
+    let meta = fs::read_to_string(data.join("meta.properties")).expect("it can be read");
+    assert!(meta.contains(&format!("cluster.id={id}")), "{meta}");
+    broker.launch();
+    assert!(!data.join(".kafka_cleanshutdown").exists(), "it says nothing of a broker that runs");
+}
+
+#[test]
+fn a_stop_answers_what_is_in_flight() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    create(&mut client, "in-flight", 1, &[]);
+    let sent: Vec<_> = (0..200)
+        .map(|_| client.send(9, &crate::topics::producing("in-flight", 0, values(&["v0"]))))
+        .collect();
+    broker.stop();
+    let mut acknowledged = 0;
+    for sent in sent {
+        type Produce = corelog_net::wire::messages::produce::ProduceRequest;
+        let Some(response) = client.try_receive::<Produce>(sent) else { break };
+        let answer = &response.responses[0].partition_responses[0];
+        if answer.error_code == 0 {
+            assert_eq!(answer.base_offset, acknowledged);
+            acknowledged += 1;
+        }
+    }
+    broker.launch();
+    client = broker.client();
+    assert!(end_offset(&mut client, "in-flight", 0) >= acknowledged);
+}
+
+#[test]
+fn a_second_broker_keeps_off_a_directory_in_use() {
+    let mut broker = Broker::start();
+    let path = broker.data();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_corelog-broker"))
+        .args(["--override", "listeners=PLAINTEXT://127.0.0.1:0"])
+        .args(["--override", &format!("log.dirs={}", path.display())])
+        .output()
+        .expect("it can be started");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("lock"), "{said}");
+    assert!(broker.exited().is_none());
+    assert!(broker.client().is_ready());
+}
+
+#[test]
+fn other_shards_serve_the_same_logs() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    create(&mut client, "resharded", 5, &[]);
+    for shards in [1, 3, 2] {
+        for partition in 0..5 {
+            produce(&mut client, "resharded", partition, values(&["v0", "v1"]));
+        }
+        broker.set(&format!("corelog.shards={shards}"));
+        broker.restart();
+        client = broker.client();
+    }
+    for partition in 0..5 {
+        assert_eq!(read_all(&mut client, "resharded", partition, 0).len(), 6);
+    }
+}
