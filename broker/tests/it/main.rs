@@ -25,8 +25,14 @@ mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod random;
 mod records;
 mod restart;
 mod table;
 mod topic_changes;
 mod topics;
+
+#[path = "../crash/crash.rs"]
+mod crash;
+#[path = "../hostile/hostile.rs"]
+mod hostile;
