@@ -258,6 +258,9 @@ impl Shard {
                 )
             })?);
         }
+        for accepted in self.early.take() {
+            server.adopt(accepted);
+        }
         self.server
             .set(server)
             .map_err(|_| "listening twice".to_owned())?;

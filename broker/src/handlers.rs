@@ -6,7 +6,8 @@
 //! 1. What is advertised works, in every version advertised.
 //! 2. A handler returns a response, never an error: authorize, look up, one call into the domain.
 //! 3. Requests of one connection take effect in the order they were sent: a produce is *dispatched*
-//!    only when everything before it on the connection is done or dispatched (see [`Turn`]).
+//!    only when everything before it on the connection is done or dispatched, and what is no produce
+//!    sees what was produced before it (see [`Turn`]).
 //!
 //! Not here: framing, response order (`corelog_net::connection`), Produce's and Fetch's own walks.
 
@@ -119,6 +120,8 @@ pub(crate) struct Context {
 pub(crate) struct Turn {
     begun: Cell<u64>,
     done: Cell<u64>,
+    /// Produces that are not acknowledged.
+    producing: Cell<usize>,
     moved: Notify,
 }
 
@@ -138,6 +141,12 @@ impl Turn {
         }
     }
 
+    /// Notes a produce that begins; it lasts until the guard is dropped.
+    fn produce(self: &Rc<Self>) -> Producing {
+        self.producing.set(self.producing.get() + 1);
+        Producing(Rc::clone(self))
+    }
+
     /// Waits until everything begun so far is done.
     pub(crate) async fn idle(&self) {
         self.reaches(self.begun.get()).await;
@@ -152,8 +161,13 @@ impl Turn {
 }
 
 impl Place {
+    /// Waits until all before is done, and every produce acknowledged: none begins after this
+    /// request before it is done.
     async fn come(&self) {
         self.turn.reaches(self.number).await;
+        while self.turn.producing.get() > 0 {
+            self.turn.moved.notified().await;
+        }
     }
 }
 
@@ -161,6 +175,16 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.turn.done.set(self.turn.done.get() + 1);
         self.turn.moved.notify_all();
+    }
+}
+
+/// A produce that is under way.
+struct Producing(Rc<Turn>);
+
+impl Drop for Producing {
+    fn drop(&mut self) {
+        self.0.producing.set(self.0.producing.get() - 1);
+        self.0.moved.notify_all();
     }
 }
 

@@ -22,7 +22,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use corelog_net::connection::{Dispatched, Peer, Request, Service};
-use corelog_net::server::Server;
+use corelog_net::server::{Accepted, Server};
 use corelog_net::wire::ApiKey;
 use corelog_runtime::{Map, Notify, Semaphore, spawn};
 use corelog_storage::disk::LogDir;
@@ -84,6 +84,8 @@ pub(crate) struct Shard {
     /// The controller; on shard 0 only.
     pub(crate) control: OnceCell<Control>,
     pub(crate) server: OnceCell<Server<Shard>>,
+    /// Sockets that others accepted before this shard listened.
+    pub(crate) early: RefCell<Vec<Accepted>>,
     cluster_id: Arc<str>,
     image: RefCell<Arc<Image>>,
     topic_configs: RefCell<Map<TopicId, Arc<TopicConfig>>>,
@@ -132,6 +134,7 @@ impl Shard {
             producer_ids: ProducerIds::new(),
             control: OnceCell::new(),
             server: OnceCell::new(),
+            early: RefCell::default(),
             cluster_id: parts.cluster_id,
             image: RefCell::new(parts.image),
             topic_configs: RefCell::default(),
@@ -300,8 +303,10 @@ impl Shard {
                 Box::pin(async move { mesh::Reply::Listening(self.listen(&admission, &addresses)) })
             }
             mesh::Request::Adopt(accepted) => {
-                if let Some(server) = self.server.get() {
-                    server.adopt(accepted);
+                match self.server.get() {
+                    Some(server) => server.adopt(accepted),
+                    // Another shard listens already; `listen` takes it.
+                    None => self.early.borrow_mut().push(accepted),
                 }
                 return None;
             }

@@ -60,13 +60,19 @@ pub(crate) async fn handle(shard: Rc<Shard>, context: Context, request: Request)
     let by_id = version >= 13;
     if view.replica_id() >= 0 {
         // A follower; there is none on a single node.
-        return refused(&request, &view, ErrorCode::NotLeaderOrFollower);
+        return refused(&request, &view, ErrorCode::None, ErrorCode::NotLeaderOrFollower);
     }
     let isolation = match view.isolation_level() {
         0 => Isolation::ReadUncommitted,
         1 => Isolation::ReadCommitted,
-        _ => return refused(&request, &view, ErrorCode::UnknownServerError),
+        _ => {
+            let unknown = ErrorCode::UnknownServerError;
+            return refused(&request, &view, unknown, unknown);
+        }
     };
+    if view.max_bytes() < 0 {
+        return refused(&request, &view, ErrorCode::None, ErrorCode::UnknownServerError);
+    }
     let mut wanted = Vec::with_capacity(view.partition_count());
     for topic in view.topics() {
         let key = key(by_id, topic.name, topic.topic_id);
@@ -123,15 +129,14 @@ fn key(by_id: bool, name: &str, id: Uuid) -> TopicKey {
     }
 }
 
-/// Every partition asked for is answered with the error.
-fn refused(request: &Request, view: &FetchView, error: ErrorCode) -> Reply {
+/// Every partition asked for is answered with `error`, the fetch itself with `whole`.
+fn refused(request: &Request, view: &FetchView, whole: ErrorCode, error: ErrorCode) -> Reply {
     let mut gaps = Vec::new();
     let mut frame = Response::writer(&request.header, 64 + 48 * view.partition_count());
     let written = (|| {
-        let whole = error == ErrorCode::UnknownServerError;
         let start = Start {
             throttle_time_ms: 0,
-            error_code: if whole { error } else { ErrorCode::None },
+            error_code: whole,
             session_id: 0,
             topic_count: view.topic_count(),
         };
@@ -451,6 +456,10 @@ async fn ask_all(
     asked: &Asked,
     deadline: Option<Instant>,
 ) -> Vec<Vec<Fetched>> {
+    // Nothing to wait for: no partition asked for is here.
+    if calls.is_empty() {
+        return Vec::new();
+    }
     let mut shares = vec![(0, None); calls.len()];
     loop {
         let mut waiting = Vec::with_capacity(calls.len());

@@ -11,7 +11,9 @@
 //! 2. Records are slices of the frame; nothing is copied here.
 //!
 //! Known deviations: a record set that is null is answered with INVALID_RECORD; Kafka never answers
-//! and leaves the connection hanging.
+//! and leaves the connection hanging. A partition that stands twice in a request is appended to twice
+//! and answered twice; Kafka keeps the last batch and drops the others without a word. Transactional
+//! batches are refused until the transaction coordinator is there.
 //!
 //! Not here: offsets and acknowledgement (`partition/append.rs`).
 
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use corelog_net::connection::{Dispatched, Reply, Request, Response};
 use corelog_net::wire::produce::{PartitionAnswer, ProduceResponseWriter, ProduceView};
 use corelog_net::wire::{EncodeError, ErrorCode};
-use corelog_storage::batch::{self, BatchRules, Inspect};
+use corelog_storage::batch::{self, BatchError, BatchRules, Inspect};
 use corelog_storage::log::Origin;
 use corelog_storage::types::{Timestamp, TopicId, TopicPartition};
 use smallvec::SmallVec;
@@ -30,6 +32,7 @@ use smallvec::SmallVec;
 use crate::config::TopicConfig;
 use crate::handlers::{Turn, error_code};
 use crate::mesh;
+use crate::metadata::TopicImage;
 use crate::partition;
 use crate::partition::append::{Acks, AppendCall, AppendPart, Appended, PendingAppend};
 use crate::shard::Shard;
@@ -62,6 +65,7 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
     // Several produces of a connection may be under way at once: their offsets are given out in
     // order before this returns. Anything else before this one must be done.
     turn.idle().await;
+    let producing = turn.produce();
     let version = request.header.api_version;
     let Ok(view) = ProduceView::parse(request.body.clone(), version) else {
         return Dispatched::Now(Reply::Close("a request that cannot be read"));
@@ -86,10 +90,10 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                 .topic(topic.name)
                 .ok_or(ErrorCode::UnknownTopicOrPartition)
         };
-        // Only coordinators write to internal topics; a client is told that they are not there.
+        // Only coordinators write to internal topics.
         let known = known.and_then(|known| {
             if known.is_internal() {
-                Err(ErrorCode::UnknownTopicOrPartition)
+                Err(ErrorCode::InvalidTopicException)
             } else {
                 Ok(known)
             }
@@ -119,8 +123,19 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                     continue;
                 }
             };
-            match batch::validate(part.records().unwrap_or_default(), rules, now) {
-                Ok(batch) => {
+            let batch = batch::validate(part.records().unwrap_or_default(), rules, now)
+                .map_err(|error| refusal(&error, known.ok().map(AsRef::as_ref), part.index))
+                .and_then(|batch| {
+                    if batch.header().attributes.is_transactional() {
+                        let error = ErrorCode::TransactionalIdAuthorizationFailed;
+                        return Err((At::Door, Box::new(Appended::refused(error, -1))));
+                    }
+                    Ok(batch)
+                });
+            match batch {
+                Err((At::Door, refused)) => slots.push(Slot::Refused(refused)),
+                batch => {
+                    let batch = batch.map_err(|(_, refused)| refused);
                     let owner = partition::owner(topic_id, part.index, shard.shards);
                     let call = calls.iter().position(|call| call.shard == owner);
                     let call = call.unwrap_or_else(|| {
@@ -139,16 +154,6 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                         partition: part.index,
                         batch,
                     });
-                }
-                Err(error) => {
-                    let name = known
-                        .map(|known| Arc::clone(&known.name))
-                        .unwrap_or_default();
-                    let name = TopicPartition {
-                        topic: name,
-                        partition: part.index,
-                    };
-                    slots.push(Slot::Refused(Box::new(error_code::batch(&error, &name))));
                 }
             }
         }
@@ -174,6 +179,7 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
         });
     }
     Dispatched::Later(Box::pin(async move {
+        let _producing = producing;
         let mut answers: SmallVec<[Vec<Appended>; 2]> = SmallVec::new();
         for one in running {
             answers.push(match one {
@@ -205,6 +211,44 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
             }
         }
     }))
+}
+
+/// Where Kafka finds that a batch is bad: before it looks at the log, or with the log in hand. The
+/// answer then tells the log's start.
+#[derive(Clone, Copy)]
+enum At {
+    Door,
+    Log,
+}
+
+#[cold]
+fn refusal(
+    error: &BatchError,
+    topic: Option<&TopicImage>,
+    partition: i32,
+) -> (At, Box<Appended>) {
+    let at = match error {
+        BatchError::Missing
+        | BatchError::LengthBelowMinimum { .. }
+        | BatchError::Magic { .. }
+        | BatchError::OldMagic { .. }
+        | BatchError::BelowHeader { .. }
+        | BatchError::MoreThanOne
+        | BatchError::ZstdTooEarly
+        | BatchError::TooLarge { .. }
+        | BatchError::Crc { .. } => At::Door,
+        BatchError::BaseOffset(_)
+        | BatchError::UnknownCodec(_)
+        | BatchError::HeaderDisagrees { .. }
+        | BatchError::Control
+        | BatchError::NoSequence(_)
+        | BatchError::Inflate(_)
+        | BatchError::Record { .. }
+        | BatchError::Records { .. } => At::Log,
+    };
+    let topic = topic.map(|topic| Arc::clone(&topic.name)).unwrap_or_default();
+    let name = TopicPartition { topic, partition };
+    (at, Box::new(error_code::batch(error, &name)))
 }
 
 /// What a topic and a request's version ask of a batch.

@@ -45,7 +45,9 @@ pub(crate) struct AppendCall {
 pub(crate) struct AppendPart {
     pub(crate) topic_id: TopicId,
     pub(crate) partition: i32,
-    pub(crate) batch: Batch,
+    /// The batch, or what is wrong with it: such a refusal tells where the log starts, which only
+    /// the owner knows.
+    pub(crate) batch: Result<Batch, Box<Appended>>,
 }
 
 /// The answer for one partition.
@@ -130,11 +132,22 @@ impl Shard {
                     continue;
                 }
             }
+            let batch = match part.batch {
+                Ok(batch) => batch,
+                Err(refused) => {
+                    let log_start_offset = partition.log.borrow().start_offset().0;
+                    pending.outcomes.push(Appended {
+                        log_start_offset,
+                        ..*refused
+                    });
+                    continue;
+                }
+            };
             let epoch = partition.leader_epoch.get();
             let appended = partition
                 .log
                 .borrow_mut()
-                .append([part.batch], call.origin, epoch, now);
+                .append([batch], call.origin, epoch, now);
             match appended {
                 Ok(appended) => {
                     let end = Offset(appended.last_offset.0 + 1);

@@ -178,7 +178,7 @@ impl Shard {
         let part = AppendPart {
             topic_id: METADATA_TOPIC_ID,
             partition: 0,
-            batch,
+            batch: Ok(batch),
         };
         let call = AppendCall {
             acks: Acks::Disk,

@@ -196,7 +196,7 @@ impl Shard {
         let parts = batches(&append).into_iter().map(|batch| AppendPart {
             topic_id: host.partition.topic_id,
             partition: name.partition,
-            batch,
+            batch: Ok(batch),
         });
         let pending = self.append(AppendCall {
             acks: Acks::All,

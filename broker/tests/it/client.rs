@@ -102,6 +102,20 @@ impl Client {
         }
     }
 
+    /// As [`Client::receive`]; `None` when nothing comes in so short a time.
+    #[track_caller]
+    pub(crate) fn receive_within<R: Request>(
+        &mut self,
+        sent: Sent,
+        patience: Duration,
+    ) -> Option<R::Response> {
+        match self.hear(patience) {
+            Heard::Closed => panic!("{}: the connection was closed", R::NAME),
+            Heard::Silence => None,
+            Heard::Frame(frame) => Some(decode::<R>(&frame, sent)),
+        }
+    }
+
     /// Sends bytes as they are; a broker that has gone is no error here, [`Client::hear`] tells.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
@@ -114,7 +128,8 @@ impl Client {
 
     /// Tells the broker that nothing more will be sent.
     pub(crate) fn finish_sending(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("the socket is connected");
+        // It fails when the broker has closed already; `hear` tells.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Waits for whatever comes next.

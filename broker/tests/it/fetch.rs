@@ -142,6 +142,13 @@ fn a_fetch_finds_what_is_there_and_says_what_is_not() {
     row("replicaId 5 (not a replica)", 12, &with(topic, 3, |r| r.replica_id = 5), &elsewhere);
     row("replicaId -2 (debug) v12", 12, &with(topic, 3, |r| r.replica_id = -2), rest);
     row("no topics, sessionless", 12, &with(topic, 3, |r| r.topics.clear()), "NONE no session");
+    let request = with(topic, 3, |r| {
+        r.topics.clear();
+        (r.min_bytes, r.max_wait_ms) = (1, 20_000);
+    });
+    row("no topics: nothing to wait for", 12, &request, "NONE no session");
+    let request = with("fetch-nowhere", 3, |r| (r.min_bytes, r.max_wait_ms) = (1, 20_000));
+    row("an unknown topic: nothing to wait for", 12, &request, &missing);
     table.finish();
 }
 

@@ -427,25 +427,38 @@ fn three_members_share_and_the_rest_take_over() {
     assert_eq!(responses[0].members.len(), 1);
 }
 
-/// Everybody joins until all are in the same generation.
+/// Everybody joins, again when told to, until all are in the same generation; the answers of it.
 fn rejoin(clients: &mut [Client], ids: &[String], group: &str) -> Vec<JoinGroupResponse> {
-    loop {
-        let sent: Vec<_> = clients
-            .iter_mut()
-            .zip(ids)
-            .map(|(client, id)| client.send(9, &joining(group, id)))
-            .collect();
-        let responses: Vec<_> = clients
-            .iter_mut()
-            .zip(sent)
-            .map(|(client, sent)| client.receive::<JoinGroupRequest>(sent))
-            .collect();
-        assert!(responses.iter().all(|one| one.error_code == 0), "{responses:?}");
-        let leader = responses.iter().find(|one| !one.members.is_empty());
-        if leader.is_some_and(|leader| leader.members.len() == clients.len()) {
-            return responses;
+    let mut waiting: Vec<_> = (0..clients.len()).map(|_| None).collect();
+    let mut answers: Vec<Option<JoinGroupResponse>> = vec![None; clients.len()];
+    let mut all = Vec::new();
+    eventually("all are in one generation", || {
+        for (at, client) in clients.iter_mut().enumerate() {
+            if waiting[at].is_none() {
+                let rebalances = answers[at].as_ref().is_none_or(|answer| {
+                    let beat = heartbeat(group, answer.generation_id, &ids[at]);
+                    error(client.call(4, &beat).error_code) == "REBALANCE_IN_PROGRESS"
+                });
+                if rebalances {
+                    waiting[at] = Some(client.send(9, &joining(group, &ids[at])));
+                }
+            }
+            let Some(sent) = waiting[at] else { continue };
+            let soon = Duration::from_millis(10);
+            if let Some(answer) = client.receive_within::<JoinGroupRequest>(sent, soon) {
+                assert_eq!(error(answer.error_code), "NONE");
+                waiting[at] = None;
+                answers[at] = Some(answer);
+            }
         }
-    }
+        all = answers.iter().flatten().cloned().collect();
+        let generation = all.iter().map(|one| one.generation_id).max();
+        all.len() == clients.len()
+            && waiting.iter().all(Option::is_none)
+            && all.iter().all(|one| Some(one.generation_id) == generation)
+            && all.iter().any(|one| one.members.len() == clients.len())
+    });
+    all
 }
 
 #[test]

@@ -60,11 +60,39 @@ fn only_so_many_connections_come_from_one_address() {
 }
 
 #[test]
-fn a_broker_takes_only_so_many_connections() {
+fn a_broker_takes_only_so_many_connections_and_lets_the_others_wait() {
     let broker = Broker::with(&["max.connections=6"]);
-    eventually("six connections are served", || served(&broker, 6) == 6);
-    assert!(served(&broker, 9) <= 6);
-    eventually("six connections are served again", || served(&broker, 6) == 6);
+    let mut clients: Vec<Client> = (0..9).map(|_| broker.client()).collect();
+    for client in &mut clients {
+        client.send(0, &ApiVersionsRequest::default());
+    }
+    let mut answered = Vec::new();
+    let mut hear = |clients: &mut Vec<Client>| {
+        let (heard, silent): (Vec<_>, Vec<_>) = std::mem::take(clients)
+            .into_iter()
+            .map(|mut client| (client.hear(Duration::from_millis(20)), client))
+            .partition(|(heard, _)| *heard != Heard::Silence);
+        *clients = silent.into_iter().map(|(_, client)| client).collect();
+        answered.extend(heard.into_iter().map(|(_, client)| client));
+        answered.len()
+    };
+    eventually("six connections are served", || hear(&mut clients) == 6);
+    for _ in 0..5 {
+        assert_eq!(hear(&mut clients), 6, "the seventh waits");
+    }
+    drop(hear);
+    answered.truncate(3);
+    let mut heard = 0;
+    eventually("those who waited are served when others have gone", || {
+        heard += clients
+            .iter_mut()
+            .filter_map(|client| match client.hear(Duration::from_millis(20)) {
+                Heard::Frame(_) => Some(()),
+                _ => None,
+            })
+            .count();
+        heard == 3
+    });
 }
 
 #[test]

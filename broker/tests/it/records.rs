@@ -124,5 +124,4 @@ const CRC: usize = 17;
 pub(crate) const ATTRIBUTES: usize = 21;
 pub(crate) const LAST_OFFSET_DELTA: usize = 23;
 pub(crate) const MAX_TIMESTAMP: usize = 35;
-pub(crate) const PRODUCER_ID: usize = 43;
 pub(crate) const COUNT: usize = 57;
