@@ -60,7 +60,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, context: Context, request: Request)
     let by_id = version >= 13;
     if view.replica_id() >= 0 {
         // A follower; there is none on a single node.
-        return refused(&request, &view, ErrorCode::None, ErrorCode::NotLeaderOrFollower);
+        return refused(
+            &request,
+            &view,
+            ErrorCode::None,
+            ErrorCode::NotLeaderOrFollower,
+        );
     }
     let isolation = match view.isolation_level() {
         0 => Isolation::ReadUncommitted,
@@ -71,7 +76,12 @@ pub(crate) async fn handle(shard: Rc<Shard>, context: Context, request: Request)
         }
     };
     if view.max_bytes() < 0 {
-        return refused(&request, &view, ErrorCode::None, ErrorCode::UnknownServerError);
+        return refused(
+            &request,
+            &view,
+            ErrorCode::None,
+            ErrorCode::UnknownServerError,
+        );
     }
     let mut wanted = Vec::with_capacity(view.partition_count());
     for topic in view.topics() {
@@ -456,10 +466,6 @@ async fn ask_all(
     asked: &Asked,
     deadline: Option<Instant>,
 ) -> Vec<Vec<Fetched>> {
-    // Nothing to wait for: no partition asked for is here.
-    if calls.is_empty() {
-        return Vec::new();
-    }
     let mut shares = vec![(0, None); calls.len()];
     loop {
         let mut waiting = Vec::with_capacity(calls.len());

@@ -222,11 +222,7 @@ enum At {
 }
 
 #[cold]
-fn refusal(
-    error: &BatchError,
-    topic: Option<&TopicImage>,
-    partition: i32,
-) -> (At, Box<Appended>) {
+fn refusal(error: &BatchError, topic: Option<&TopicImage>, partition: i32) -> (At, Box<Appended>) {
     let at = match error {
         BatchError::Missing
         | BatchError::LengthBelowMinimum { .. }
@@ -246,7 +242,9 @@ fn refusal(
         | BatchError::Record { .. }
         | BatchError::Records { .. } => At::Log,
     };
-    let topic = topic.map(|topic| Arc::clone(&topic.name)).unwrap_or_default();
+    let topic = topic
+        .map(|topic| Arc::clone(&topic.name))
+        .unwrap_or_default();
     let name = TopicPartition { topic, partition };
     (at, Box::new(error_code::batch(error, &name)))
 }

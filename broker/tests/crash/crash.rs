@@ -72,7 +72,14 @@ impl Lane {
 
     /// The next batch: a few records, short or long, of any codec.
     fn piece(&mut self) -> Piece {
-        let codecs = [Codec::None, Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+        let codecs = [
+            Codec::None,
+            Codec::None,
+            Codec::Gzip,
+            Codec::Snappy,
+            Codec::Lz4,
+            Codec::Zstd,
+        ];
         let count = i32::try_from(1 + self.random.below(4)).expect("a few");
         let lengths = [10, 100, 1000, 20_000];
         let values: Vec<String> = (self.next..self.next + count)
@@ -84,14 +91,24 @@ impl Lane {
         let options = BatchOptions {
             compression: codecs[self.random.below(codecs.len())].into(),
             producer_id: self.producer.map_or(ProducerId::NONE, ProducerId),
-            producer_epoch: self.producer.map_or(ProducerEpoch::NONE, |_| ProducerEpoch(0)),
-            base_sequence: self.producer.map_or(Sequence::NONE, |_| Sequence(self.next)),
+            producer_epoch: self
+                .producer
+                .map_or(ProducerEpoch::NONE, |_| ProducerEpoch(0)),
+            base_sequence: self
+                .producer
+                .map_or(Sequence::NONE, |_| Sequence(self.next)),
             ..BatchOptions::default()
         };
         let now = now_ms();
-        let records: Vec<Record<'_>> =
-            values.iter().map(|value| (now, Some("key"), value.as_str())).collect();
-        let piece = Piece { first: self.next, records: batch(options, &records), values };
+        let records: Vec<Record<'_>> = values
+            .iter()
+            .map(|value| (now, Some("key"), value.as_str()))
+            .collect();
+        let piece = Piece {
+            first: self.next,
+            records: batch(options, &records),
+            values,
+        };
         self.next += count;
         piece
     }
@@ -122,10 +139,15 @@ impl Lane {
                     None => return self,
                 }
             }
-            let Ok(body) = in_flight.pop_front().expect("five").await else { return self };
+            let Ok(body) = in_flight.pop_front().expect("five").await else {
+                return self;
+            };
             let response = ProduceResponse::from_bytes(&body, 9).expect("a response");
             let answer = &response.responses[0].partition_responses[0];
-            let piece = self.unacknowledged.pop_front().expect("what is answered was sent");
+            let piece = self
+                .unacknowledged
+                .pop_front()
+                .expect("what is answered was sent");
             assert_eq!(
                 error(answer.error_code),
                 "NONE",
@@ -144,14 +166,19 @@ impl Lane {
             ..producing(TOPIC, self.partition, piece.records.clone())
         };
         let mut writer = client.request(ApiKey::Produce, 9, piece.records.len() + 100);
-        request.encode(&mut Encoder::new(writer.buffer()), 9).expect("a request");
+        request
+            .encode(&mut Encoder::new(writer.buffer()), 9)
+            .expect("a request");
         client.send(writer).ok()
     }
 }
 
 /// Runs the lanes until the broker is killed under them.
 fn load(lanes: Vec<Lane>, addr: SocketAddr, count: Arc<AtomicU64>) -> Vec<Lane> {
-    let config = Config { backend: BackendChoice::from_test_env(), ..Config::default() };
+    let config = Config {
+        backend: BackendChoice::from_test_env(),
+        ..Config::default()
+    };
     let runtime = Runtime::new(&config).expect("a runtime");
     runtime.run(async move {
         let tasks: Vec<_> = lanes
@@ -219,14 +246,22 @@ fn what_is_acknowledged_survives_kills_in_order_and_once() {
 fn verify(broker: &Broker, lane: &Lane, round: u64) {
     let mut client = broker.client();
     let what = format!("partition {} after round {round}", lane.partition);
-    assert_eq!(offset_of(&mut client, TOPIC, lane.partition, -2), 0, "{what}");
+    assert_eq!(
+        offset_of(&mut client, TOPIC, lane.partition, -2),
+        0,
+        "{what}"
+    );
     let read = read_all(&mut client, TOPIC, lane.partition, 0);
     let mut numbers = Vec::new();
     for ((offset, value), expected) in read.iter().zip(0..) {
         assert_eq!(*offset, expected, "{what}: offsets are dense");
         let text = std::str::from_utf8(value).expect("the values are text");
         let mut words = text.split(' ');
-        assert_eq!(words.next(), Some(lane.partition.to_string().as_str()), "{what}");
+        assert_eq!(
+            words.next(),
+            Some(lane.partition.to_string().as_str()),
+            "{what}"
+        );
         let number = words.next().and_then(|word| word.parse::<i32>().ok());
         numbers.push(number.expect("the values are numbered"));
     }
@@ -234,16 +269,27 @@ fn verify(broker: &Broker, lane: &Lane, round: u64) {
         assert!(pair[0] < pair[1], "{what}: {} before {}", pair[0], pair[1]);
     }
     if lane.producer.is_some() {
-        let gapless = numbers.iter().zip(0..).all(|(&number, expected)| number == expected);
+        let gapless = numbers
+            .iter()
+            .zip(0..)
+            .all(|(&number, expected)| number == expected);
         assert!(gapless, "{what}: nothing is missing between what is there");
     }
     for (offset, piece) in &lane.acknowledged {
         let at = usize::try_from(*offset).expect("an offset");
         for (value, found) in piece.values.iter().zip(&read[at.min(read.len())..]) {
-            assert!(found.1 == value.as_bytes(), "{what}: another record at {}", found.0);
+            assert!(
+                found.1 == value.as_bytes(),
+                "{what}: another record at {}",
+                found.0
+            );
         }
         let end = at + piece.values.len();
-        assert!(end <= read.len(), "{what}: {end} was acknowledged, the log ends at {}", read.len());
+        assert!(
+            end <= read.len(),
+            "{what}: {end} was acknowledged, the log ends at {}",
+            read.len()
+        );
     }
 }
 

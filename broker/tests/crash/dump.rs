@@ -26,22 +26,37 @@ struct Found {
 pub(super) fn check(data: &Path, topic: &str, partitions: i32) -> usize {
     let mut records = 0;
     for partition in 0..partitions {
-        let partition = TopicPartition { topic: topic.into(), partition };
+        let partition = TopicPartition {
+            topic: topic.into(),
+            partition,
+        };
         let folder = data.join(name::folder(&partition));
         let mut bases: Vec<i64> = std::fs::read_dir(&folder)
             .expect("the partition has a folder")
-            .filter_map(|entry| entry.expect("it can be listed").file_name().into_string().ok())
+            .filter_map(|entry| {
+                entry
+                    .expect("it can be listed")
+                    .file_name()
+                    .into_string()
+                    .ok()
+            })
             .filter_map(|file| file.strip_suffix(".log").and_then(|base| base.parse().ok()))
             .collect();
         bases.sort_unstable();
         assert!(!bases.is_empty(), "{partition} has no segment");
         let mut next = 0;
         for (index, &base) in bases.iter().enumerate() {
-            assert_eq!(base, next, "{partition}: a segment begins where the one before ends");
+            assert_eq!(
+                base, next,
+                "{partition}: a segment begins where the one before ends"
+            );
             let file = |ending: &str| folder.join(format!("{base:020}.{ending}"));
             let found = segment(&file("log"), base);
             next = found.last().map_or(base, |batch| batch.last + 1);
-            assert!(next > base || index + 1 == bases.len(), "only the last segment may be empty");
+            assert!(
+                next > base || index + 1 == bases.len(),
+                "only the last segment may be empty"
+            );
             offsets(&whole(&file("index")), &found, base, &file("index"));
             times(&whole(&file("timeindex")), &found, base, &file("timeindex"));
             records += usize::try_from(next - base).expect("a count");
@@ -62,12 +77,27 @@ fn segment(path: &Path, base: i64) -> Vec<Found> {
             .ok()
             .flatten()
             .unwrap_or_else(|| panic!("{}: no batch at {position}", path.display()));
-        let batch = batch.check().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let batch = batch
+            .check()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let header = *batch.header();
-        assert_eq!(header.base_offset.0, next, "{} at {position}", path.display());
+        assert_eq!(
+            header.base_offset.0,
+            next,
+            "{} at {position}",
+            path.display()
+        );
         let payload = batch.open(64 << 20).expect("it can be opened");
-        let count = payload.records().map(|record| record.expect("a record")).count();
-        assert_eq!(i32::try_from(count), Ok(header.record_count), "{}", path.display());
+        let count = payload
+            .records()
+            .map(|record| record.expect("a record"))
+            .count();
+        assert_eq!(
+            i32::try_from(count),
+            Ok(header.record_count),
+            "{}",
+            path.display()
+        );
         next = header.last_offset().0 + 1;
         found.push(Found {
             position,
@@ -90,8 +120,16 @@ fn offsets(index: &Bytes, found: &[Found], base: i64, path: &Path) {
         let holds = |batch: &Found| {
             batch.position == position && (batch.base..=batch.last).contains(&offset)
         };
-        assert!(found.iter().any(holds), "{}: {offset} is not at {position}", path.display());
-        assert!(before < Some((offset, position)), "{}: entries grow", path.display());
+        assert!(
+            found.iter().any(holds),
+            "{}: {offset} is not at {position}",
+            path.display()
+        );
+        assert!(
+            before < Some((offset, position)),
+            "{}: entries grow",
+            path.display()
+        );
         before = Some((offset, position));
     }
 }
@@ -104,14 +142,22 @@ fn times(index: &Bytes, found: &[Found], base: i64, path: &Path) {
         let (time, offset) = entry.split_at(8);
         let time = i64::from_be_bytes(time.try_into().expect("eight bytes"));
         let offset = base + i64::from(u32::from_be_bytes(offset.try_into().expect("four bytes")));
-        let batch = found.iter().find(|batch| (batch.base..=batch.last).contains(&offset));
+        let batch = found
+            .iter()
+            .find(|batch| (batch.base..=batch.last).contains(&offset));
         let batch = batch.unwrap_or_else(|| panic!("{}: no offset {offset}", path.display()));
         assert_eq!(batch.max_timestamp, time, "{} at {offset}", path.display());
-        assert!(before < Some((time, offset)), "{}: entries grow", path.display());
+        assert!(
+            before < Some((time, offset)),
+            "{}: entries grow",
+            path.display()
+        );
         before = Some((time, offset));
     }
 }
 
 fn whole(path: &Path) -> Bytes {
-    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+    std::fs::read(path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .into()
 }

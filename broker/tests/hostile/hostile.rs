@@ -52,7 +52,9 @@ fn golden() -> Vec<Vec<u8>> {
 /// Whether the frame, taken as it is, is no attack but a request that may fill the disk.
 fn makes_topics(frame: &[u8]) -> bool {
     let key = frame.first_chunk::<2>().map(|key| i16::from_be_bytes(*key));
-    [ApiKey::CreateTopics, ApiKey::CreatePartitions].iter().any(|&api| key == Some(i16::from(api)))
+    [ApiKey::CreateTopics, ApiKey::CreatePartitions]
+        .iter()
+        .any(|&api| key == Some(i16::from(api)))
 }
 
 /// A frame that nobody should send.
@@ -71,7 +73,11 @@ fn hostile(random: &mut Random, golden: &[Vec<u8>]) -> Vec<u8> {
             let key = i16::try_from(random.below(95)).expect("a key");
             let version = i16::try_from(random.below(19)).expect("a version");
             let body = random.bytes(length);
-            if makes_topics(&key.to_be_bytes()) { raw(key, 99, 1, &body) } else { raw(key, version, 1, &body) }
+            if makes_topics(&key.to_be_bytes()) {
+                raw(key, 99, 1, &body)
+            } else {
+                raw(key, version, 1, &body)
+            }
         }
         kind => {
             let mut frame = golden[random.below(golden.len())].clone();
@@ -135,7 +141,12 @@ fn attack(broker: &Broker, seed: u64, golden: &[Vec<u8>], left: &AtomicU64) {
     loop {
         let mut client = Client::try_connect(broker.addr()).expect("the broker accepts");
         for _ in 0..=random.below(12) {
-            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+            if left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                    left.checked_sub(1)
+                })
+                .is_err()
+            {
                 return;
             }
             client.send_bytes(&hostile(&mut random, golden));
@@ -171,7 +182,10 @@ fn honest(broker: &Broker, number: i32, over: &AtomicBool) -> u64 {
         request.max_wait_ms = 10_000;
         let fetched = read(&only_records(&client.call(12, &request)));
         assert_eq!(fetched, [(offset, value.into_bytes())]);
-        assert_eq!(error(client.call(4, &heartbeat(&group, 1, &member)).error_code), "NONE");
+        assert_eq!(
+            error(client.call(4, &heartbeat(&group, 1, &member)).error_code),
+            "NONE"
+        );
         assert!(broker.client().is_ready(), "a new connection is served");
         next += 1;
         rounds += 1;
@@ -201,12 +215,22 @@ fn hostile_frames_disturb_nobody() {
         let attackers: Vec<_> = (0..2)
             .map(|number| scope.spawn(move || attack(broker_ref, seed + number, golden, left_ref)))
             .collect();
-        let honest: Vec<_> =
-            (0..2).map(|number| scope.spawn(move || honest(broker_ref, number, over_ref))).collect();
-        let ended: Vec<_> = attackers.into_iter().map(|one| one.join().is_ok()).collect();
+        let honest: Vec<_> = (0..2)
+            .map(|number| scope.spawn(move || honest(broker_ref, number, over_ref)))
+            .collect();
+        let ended: Vec<_> = attackers
+            .into_iter()
+            .map(|one| one.join().is_ok())
+            .collect();
         over.store(true, Ordering::Relaxed);
-        assert!(ended.iter().all(|&well| well), "an attacker found the door shut");
-        honest.into_iter().map(|one| one.join().expect("an honest client saw an error")).sum()
+        assert!(
+            ended.iter().all(|&well| well),
+            "an attacker found the door shut"
+        );
+        honest
+            .into_iter()
+            .map(|one| one.join().expect("an honest client saw an error"))
+            .sum()
     });
     assert!(rounds > 10, "honest clients came to {rounds} rounds");
     assert!(broker.exited().is_none(), "the broker is up");
@@ -214,7 +238,9 @@ fn hostile_frames_disturb_nobody() {
     println!("{rounds} honest rounds, memory {memory_before} KiB before, {peak} KiB at most");
     assert!(peak < MEMORY_MAX_KIB, "memory grew to {peak} KiB");
     // The attack leaves no connection and no file behind, but the segments of the honest.
-    eventually("descriptors are given back", || descriptors(&broker) <= descriptors_before + 40);
+    eventually("descriptors are given back", || {
+        descriptors(&broker) <= descriptors_before + 40
+    });
     broker.stop();
     assert!(!broker.log().contains("panicked"), "{}", broker.log());
 }
@@ -241,12 +267,19 @@ fn claims_take_no_memory() {
         let many = empty_keys(10_000_000);
         for (what, bytes) in [
             ("2147483647 topics", raw(3, 1, 1, &i32::MAX.to_be_bytes())),
-            ("2147483647 topics, compact", raw(3, 12, 1, &[0xff, 0xff, 0xff, 0xff, 0x0f])),
+            (
+                "2147483647 topics, compact",
+                raw(3, 12, 1, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+            ),
             ("ten million empty keys", many),
         ] {
             let mut client = broker.client();
             client.send_bytes(&bytes);
-            assert_eq!(client.hear(PATIENCE), Heard::Closed, "{what}, round {round}");
+            assert_eq!(
+                client.hear(PATIENCE),
+                Heard::Closed,
+                "{what}, round {round}"
+            );
         }
     }
     // Frames that are announced and do not come.

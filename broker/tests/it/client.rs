@@ -47,13 +47,20 @@ impl Client {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).ok()?;
         stream.set_nodelay(true).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        Some(Self { stream, correlation_id: 0 })
+        Some(Self {
+            stream,
+            correlation_id: 0,
+        })
     }
 
     /// Whether the broker answers Metadata on this connection.
     pub(crate) fn is_ready(&mut self) -> bool {
-        let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
-        self.try_call(1, &request).is_some_and(|response| !response.brokers.is_empty())
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+            ..MetadataRequest::default()
+        };
+        self.try_call(1, &request)
+            .is_some_and(|response| !response.brokers.is_empty())
     }
 
     /// Sends the request and waits for its response.
@@ -65,7 +72,11 @@ impl Client {
 
     /// As [`Client::call`]; `None` when the broker closes the connection instead.
     #[track_caller]
-    pub(crate) fn try_call<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+    pub(crate) fn try_call<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Option<R::Response> {
         let sent = self.try_send(version, request).ok()?;
         self.try_receive::<R>(sent)
     }
@@ -73,7 +84,8 @@ impl Client {
     /// Sends the request; [`Client::receive`] takes its response.
     #[track_caller]
     pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) -> Sent {
-        self.try_send(version, request).expect("the broker takes requests")
+        self.try_send(version, request)
+            .expect("the broker takes requests")
     }
 
     /// As [`Client::send`]; fails when the broker has gone.
@@ -82,7 +94,10 @@ impl Client {
         self.correlation_id += 1;
         let bytes = frame(version, self.correlation_id, request);
         self.stream.write_all(&bytes)?;
-        Ok(Sent { correlation_id: self.correlation_id, version })
+        Ok(Sent {
+            correlation_id: self.correlation_id,
+            version,
+        })
     }
 
     /// Waits for the response; it must be the next one on the connection.
@@ -172,8 +187,12 @@ pub(crate) fn frame<R: Request>(version: i16, correlation_id: i32, request: &R) 
         client_id: Some("ref".to_owned()),
         unknown_tagged_fields: Vec::new(),
     };
-    header.encode(&mut encoder).expect("a header can be encoded");
-    request.encode(&mut encoder, version).expect("the request is right for the version");
+    header
+        .encode(&mut encoder)
+        .expect("a header can be encoded");
+    request
+        .encode(&mut encoder, version)
+        .expect("the request is right for the version");
     with_size(bytes)
 }
 
@@ -193,13 +212,19 @@ fn decode<R: Request>(frame: &Bytes, sent: Sent) -> R::Response {
     assert_eq!(header.correlation_id, sent.correlation_id, "of {}", R::NAME);
     let response = R::Response::decode(&mut decoder, version)
         .unwrap_or_else(|error| panic!("{} v{version}: {error}", R::Response::NAME));
-    decoder.finish().unwrap_or_else(|error| panic!("{} v{version}: {error}", R::Response::NAME));
+    decoder
+        .finish()
+        .unwrap_or_else(|error| panic!("{} v{version}: {error}", R::Response::NAME));
     response
 }
 
 /// The correlation id of a response.
 pub(crate) fn correlation_id(frame: &Bytes) -> i32 {
-    i32::from_be_bytes(*frame.first_chunk().expect("a response has a correlation id"))
+    i32::from_be_bytes(
+        *frame
+            .first_chunk()
+            .expect("a response has a correlation id"),
+    )
 }
 
 /// The start of a request by numbers, for keys and versions that no type has.

@@ -43,7 +43,11 @@ fn altering(kind: i8, resource: &str, changes: &[Change<'_>]) -> IncrementalAlte
 fn alter(client: &mut Client, kind: i8, resource: &str, changes: &[Change<'_>]) -> String {
     let response = client.call(1, &altering(kind, resource, changes));
     let one = &response.responses[0];
-    format!("{}{}", error(one.error_code), message(one.error_message.as_ref()))
+    format!(
+        "{}{}",
+        error(one.error_code),
+        message(one.error_message.as_ref())
+    )
 }
 
 fn describing(kind: i8, resource: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
@@ -51,8 +55,7 @@ fn describing(kind: i8, resource: &str, keys: Option<&[&str]>) -> DescribeConfig
         resources: vec![DescribeConfigsResource {
             resource_type: kind,
             resource_name: resource.to_owned(),
-            configuration_keys: keys
-                .map(|keys| keys.iter().map(|&key| key.to_owned()).collect()),
+            configuration_keys: keys.map(|keys| keys.iter().map(|&key| key.to_owned()).collect()),
             ..DescribeConfigsResource::default()
         }],
         ..DescribeConfigsRequest::default()
@@ -102,20 +105,48 @@ fn changes_are_checked_in_kafkas_words() {
         &[("retention.ms", 0, None)],
         "INVALID_REQUEST message=Null value not supported for : retention.ms",
     );
-    row("operation 9", topic, &[("retention.ms", 9, Some("1"))], "UNKNOWN_SERVER_ERROR");
+    row(
+        "operation 9",
+        topic,
+        &[("retention.ms", 9, Some("1"))],
+        "UNKNOWN_SERVER_ERROR",
+    );
     for (operation, word) in [(2, "APPEND"), (3, "SUBTRACT")] {
         let expected = format!(
             "INVALID_CONFIG message=Can't {word} to key retention.ms because its type is not LIST."
         );
-        row(word, topic, &[("retention.ms", operation, Some("1"))], &expected);
+        row(
+            word,
+            topic,
+            &[("retention.ms", operation, Some("1"))],
+            &expected,
+        );
     }
-    row("append to a list", topic, &[("cleanup.policy", 2, Some("compact"))], "NONE");
-    row("subtract from a list", topic, &[("cleanup.policy", 3, Some("delete"))], "NONE");
-    row("subtract what is not there", topic, &[("cleanup.policy", 3, Some("nothere"))], "NONE");
+    row(
+        "append to a list",
+        topic,
+        &[("cleanup.policy", 2, Some("compact"))],
+        "NONE",
+    );
+    row(
+        "subtract from a list",
+        topic,
+        &[("cleanup.policy", 3, Some("delete"))],
+        "NONE",
+    );
+    row(
+        "subtract what is not there",
+        topic,
+        &[("cleanup.policy", 3, Some("nothere"))],
+        "NONE",
+    );
     row(
         "the same twice",
         topic,
-        &[("retention.ms", 0, Some("1")), ("retention.ms", 0, Some("2"))],
+        &[
+            ("retention.ms", 0, Some("1")),
+            ("retention.ms", 0, Some("2")),
+        ],
         "INVALID_REQUEST message=Error due to duplicate config keys",
     );
     row(
@@ -130,8 +161,18 @@ fn changes_are_checked_in_kafkas_words() {
         &[("retention.ms", 0, Some("1"))],
         "INVALID_REQUEST message=Default topic resources are not allowed.",
     );
-    row("delete what is not set", topic, &[("retention.ms", 1, None)], "NONE");
-    row("delete what is unknown", topic, &[("nope", 1, None)], "NONE");
+    row(
+        "delete what is not set",
+        topic,
+        &[("retention.ms", 1, None)],
+        "NONE",
+    );
+    row(
+        "delete what is unknown",
+        topic,
+        &[("nope", 1, None)],
+        "NONE",
+    );
     row("nothing", topic, &[], "NONE");
     for kind in [99, 0] {
         let expected = format!("INVALID_REQUEST message=Unknown resource type {kind}");
@@ -153,25 +194,41 @@ fn changes_are_checked_in_kafkas_words() {
     };
     let response = client.call(2, &old);
     let one = &response.responses[0];
-    let got = format!("{}{}", error(one.error_code), message(one.error_message.as_ref()));
+    let got = format!(
+        "{}{}",
+        error(one.error_code),
+        message(one.error_message.as_ref())
+    );
     let expected = "INVALID_CONFIG message=Invalid value abc for configuration retention.ms: Not a \
                     number of type LONG";
     table.row("AlterConfigs (legacy), bad value", got, expected);
     table.finish();
-    assert_eq!(value(&mut client, topic, "cleanup.policy"), "NONE cleanup.policy=compact@1 message=");
+    assert_eq!(
+        value(&mut client, topic, "cleanup.policy"),
+        "NONE cleanup.policy=compact@1 message="
+    );
 }
 
 #[test]
 fn a_topics_settings_are_described_with_their_sources() {
     let broker = Broker::start();
     let mut client = broker.client();
-    create(&mut client, "configured", 1, &[("segment.bytes", "1048576"), ("retention.ms", "1000")]);
+    create(
+        &mut client,
+        "configured",
+        1,
+        &[("segment.bytes", "1048576"), ("retention.ms", "1000")],
+    );
     let mut table = Table::new("DescribeConfigs");
     let mut row = |what: &str, request: &DescribeConfigsRequest, expected: &str| {
         table.row(what, described(&client.call(4, request)), expected);
     };
     let unknown = "UNKNOWN_TOPIC_OR_PARTITION message=";
-    row("unknown topic", &describing(TOPIC, "configured-no", None), unknown);
+    row(
+        "unknown topic",
+        &describing(TOPIC, "configured-no", None),
+        unknown,
+    );
     row(
         "invalid topic name",
         &describing(TOPIC, "a b", None),
@@ -190,7 +247,11 @@ fn a_topics_settings_are_described_with_their_sources() {
          client library or the message was sent to an incompatible broker. See the broker logs for \
          more details.",
     );
-    row("unknown key", &describing(TOPIC, "configured", Some(&["nope"])), "NONE message=");
+    row(
+        "unknown key",
+        &describing(TOPIC, "configured", Some(&["nope"])),
+        "NONE message=",
+    );
     row(
         "two keys",
         &describing(TOPIC, "configured", Some(&["retention.ms", "preallocate"])),
@@ -209,9 +270,16 @@ fn a_topics_settings_are_described_with_their_sources() {
             format!("{}\t{}\t{value}", one.name, one.config_type)
         })
         .collect();
-    let expected: Vec<&str> = include_str!("testdata/describe_configs_topic.tsv").lines().collect();
+    let expected: Vec<&str> = include_str!("testdata/describe_configs_topic.tsv")
+        .lines()
+        .collect();
     assert_eq!(lines, expected);
-    assert!(response.results[0].configs.iter().all(|one| !one.read_only && !one.is_sensitive));
+    assert!(
+        response.results[0]
+            .configs
+            .iter()
+            .all(|one| !one.read_only && !one.is_sensitive)
+    );
     for version in 1..=4 {
         let response = client.call(version, &describing(TOPIC, "configured", None));
         assert_eq!(response.results[0].configs.len(), 33, "v{version}");
@@ -226,7 +294,15 @@ fn changes_take_effect_and_last() {
     create(&mut client, topic, 1, &[("retention.ms", "5000")]);
     let large = || values(&["x".repeat(3000).as_str()]);
     produce(&mut client, topic, 0, large());
-    assert_eq!(alter(&mut client, TOPIC, topic, &[("max.message.bytes", 0, Some("1000"))]), "NONE");
+    assert_eq!(
+        alter(
+            &mut client,
+            TOPIC,
+            topic,
+            &[("max.message.bytes", 0, Some("1000"))]
+        ),
+        "NONE"
+    );
     eventually("the limit is in force", || {
         let response = client.call(9, &producing(topic, 0, large()));
         error(response.responses[0].partition_responses[0].error_code) == "MESSAGE_TOO_LARGE"
@@ -238,7 +314,10 @@ fn changes_take_effect_and_last() {
     assert_eq!(error(code), "MESSAGE_TOO_LARGE");
     let got = value(&mut client, topic, "max.message.bytes");
     assert_eq!(got, "NONE max.message.bytes=1000@1 message=");
-    assert_eq!(value(&mut client, topic, "retention.ms"), "NONE retention.ms=5000@1 message=");
+    assert_eq!(
+        value(&mut client, topic, "retention.ms"),
+        "NONE retention.ms=5000@1 message="
+    );
     let changes = [("max.message.bytes", 1, None), ("retention.ms", 1, None)];
     assert_eq!(alter(&mut client, TOPIC, topic, &changes), "NONE");
     eventually("the limit is gone", || {
@@ -251,7 +330,13 @@ fn changes_take_effect_and_last() {
         validate_only: true,
         ..altering(TOPIC, topic, &[("retention.ms", 0, Some("7"))])
     };
-    assert_eq!(error(client.call(1, &request).responses[0].error_code), "NONE");
+    assert_eq!(
+        error(client.call(1, &request).responses[0].error_code),
+        "NONE"
+    );
     let got = value(&mut client, topic, "retention.ms");
-    assert_eq!(got, "NONE retention.ms=604800000@5 message=", "validate_only changes nothing");
+    assert_eq!(
+        got, "NONE retention.ms=604800000@5 message=",
+        "validate_only changes nothing"
+    );
 }

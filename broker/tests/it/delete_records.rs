@@ -13,7 +13,12 @@ fn the_start_moves_forward_only() {
     let broker = Broker::start();
     let mut client = broker.client();
     create(&mut client, "deleted", 1, &[]);
-    create(&mut client, "deleted-compacted", 1, &[("cleanup.policy", "compact")]);
+    create(
+        &mut client,
+        "deleted-compacted",
+        1,
+        &[("cleanup.policy", "compact")],
+    );
     await_coordinator(&mut client, "deleted-group");
     for _ in 0..5 {
         produce(&mut client, "deleted", 0, values(&["v0"]));
@@ -49,12 +54,20 @@ fn what_is_deleted_stays_deleted_over_a_restart() {
     }
     client.call(2, &deleting_records("deleted-kept", 3));
     for round in 0..2 {
-        assert_eq!(offset_of(&mut client, "deleted-kept", 0, -2), 3, "round {round}");
+        assert_eq!(
+            offset_of(&mut client, "deleted-kept", 0, -2),
+            3,
+            "round {round}"
+        );
         assert_eq!(offset_of(&mut client, "deleted-kept", 0, -1), 10);
         let response = client.call(12, &fetching("deleted-kept", 0, 3));
         assert_eq!(response.responses[0].partitions[0].log_start_offset, 3);
         let got = read(&only_records(&response));
-        assert_eq!(got.first().map(|(offset, _)| *offset), Some(2), "its batch is sent whole");
+        assert_eq!(
+            got.first().map(|(offset, _)| *offset),
+            Some(2),
+            "its batch is sent whole"
+        );
         assert_eq!(read_all(&mut client, "deleted-kept", 0, 3).len(), 7);
         broker.restart();
         client = broker.client();

@@ -13,9 +13,7 @@ use crate::client::Client;
 use crate::harness::Broker;
 use crate::records::{read, values};
 use crate::table::{Table, error};
-use crate::topics::{
-    create, deleting_records, end_offset, fetching, only_records, produce,
-};
+use crate::topics::{create, deleting_records, end_offset, fetching, only_records, produce};
 
 /// `CODE session=… [partition CODE hw=… lso=… start=… bytes=…]`.
 fn summary(response: &FetchResponse) -> String {
@@ -73,10 +71,20 @@ fn a_fetch_finds_what_is_there_and_says_what_is_not() {
     let none = "NONE no session [0 NONE hw=15 lso=15 start=0 bytes=0]";
     let outside = "NONE no session [0 OFFSET_OUT_OF_RANGE hw=-1 lso=-1 start=-1 bytes=0]";
     row("from 0", 12, &fetching(topic, 0, 0), all);
-    row("from 4 (middle of a batch)", 12, &fetching(topic, 0, 4), four);
+    row(
+        "from 4 (middle of a batch)",
+        12,
+        &fetching(topic, 0, 4),
+        four,
+    );
     row("at the log end (15)", 12, &fetching(topic, 0, 15), none);
     for offset in [16, 100_000, -1, -5] {
-        row(&format!("outside ({offset})"), 12, &fetching(topic, 0, offset), outside);
+        row(
+            &format!("outside ({offset})"),
+            12,
+            &fetching(topic, 0, offset),
+            outside,
+        );
     }
     for version in 5..=12 {
         row(&format!("v{version}"), version, &fetching(topic, 0, 0), all);
@@ -98,7 +106,12 @@ fn a_fetch_finds_what_is_there_and_says_what_is_not() {
         r.max_bytes = 1;
     });
     row("partitionMaxBytes 1, maxBytes 1", 12, &request, one);
-    row("partitionMaxBytes 0", 12, &with(topic, 3, |r| part(r).partition_max_bytes = 0), one);
+    row(
+        "partitionMaxBytes 0",
+        12,
+        &with(topic, 3, |r| part(r).partition_max_bytes = 0),
+        one,
+    );
     row("maxBytes 0", 12, &with(topic, 3, |r| r.max_bytes = 0), one);
     let request = with(topic, 3, |r| {
         part(r).partition_max_bytes = i32::MAX;
@@ -106,12 +119,22 @@ fn a_fetch_finds_what_is_there_and_says_what_is_not() {
     });
     row("both 2147483647", 12, &request, rest);
     let unknown = refused("UNKNOWN_SERVER_ERROR");
-    row("maxBytes -1", 12, &with(topic, 3, |r| r.max_bytes = -1), &unknown);
+    row(
+        "maxBytes -1",
+        12,
+        &with(topic, 3, |r| r.max_bytes = -1),
+        &unknown,
+    );
     let request = with(topic, 3, |r| {
         r.min_bytes = 100_000;
         r.max_wait_ms = 100;
     });
-    row("minBytes larger than available, wait 100", 12, &request, rest);
+    row(
+        "minBytes larger than available, wait 100",
+        12,
+        &request,
+        rest,
+    );
     let request = with(topic, 3, |r| {
         r.min_bytes = 1000;
         r.max_bytes = 10;
@@ -119,36 +142,86 @@ fn a_fetch_finds_what_is_there_and_says_what_is_not() {
     });
     row("minBytes > maxBytes", 12, &request, one);
     let missing = refused("UNKNOWN_TOPIC_OR_PARTITION");
-    row("unknown topic name v12", 12, &fetching("fetch-nowhere", 0, 0), &missing);
+    row(
+        "unknown topic name v12",
+        12,
+        &fetching("fetch-nowhere", 0, 0),
+        &missing,
+    );
     let request = with(topic, 3, |r| part(r).partition = 9);
     let nine = missing.replace("[0 ", "[9 ");
     row("unknown partition", 12, &request, &nine);
     let mut absent = [0; 16];
     absent[13] = 1;
-    for (what, id) in [("unknown topic id v13", Uuid(absent)), ("zero topic id v13", Uuid::ZERO)] {
+    for (what, id) in [
+        ("unknown topic id v13", Uuid(absent)),
+        ("zero topic id v13", Uuid::ZERO),
+    ] {
         let request = with("", 3, |r| r.topics[0].topic_id = id);
         row(what, 13, &request, &refused("UNKNOWN_TOPIC_ID"));
     }
     let request = with(topic, 3, |r| r.isolation_level = 7);
-    row("isolation level 7", 12, &request, &unknown.replacen("NONE", "UNKNOWN_SERVER_ERROR", 1));
+    row(
+        "isolation level 7",
+        12,
+        &request,
+        &unknown.replacen("NONE", "UNKNOWN_SERVER_ERROR", 1),
+    );
     let request = with(topic, 3, |r| part(r).current_leader_epoch = 5);
-    row("currentLeaderEpoch 5 (too new)", 12, &request, &refused("UNKNOWN_LEADER_EPOCH"));
+    row(
+        "currentLeaderEpoch 5 (too new)",
+        12,
+        &request,
+        &refused("UNKNOWN_LEADER_EPOCH"),
+    );
     let request = with(topic, 3, |r| part(r).current_leader_epoch = -2);
     row("currentLeaderEpoch -2", 12, &request, rest);
     let request = with(topic, 3, |r| part(r).last_fetched_epoch = 5);
     row("lastFetchedEpoch 5, v12 (diverging)", 12, &request, outside);
     let elsewhere = refused("NOT_LEADER_OR_FOLLOWER");
-    row("replicaId 1 (own id) v12", 12, &with(topic, 3, |r| r.replica_id = 1), &elsewhere);
-    row("replicaId 5 (not a replica)", 12, &with(topic, 3, |r| r.replica_id = 5), &elsewhere);
-    row("replicaId -2 (debug) v12", 12, &with(topic, 3, |r| r.replica_id = -2), rest);
-    row("no topics, sessionless", 12, &with(topic, 3, |r| r.topics.clear()), "NONE no session");
+    row(
+        "replicaId 1 (own id) v12",
+        12,
+        &with(topic, 3, |r| r.replica_id = 1),
+        &elsewhere,
+    );
+    row(
+        "replicaId 5 (not a replica)",
+        12,
+        &with(topic, 3, |r| r.replica_id = 5),
+        &elsewhere,
+    );
+    row(
+        "replicaId -2 (debug) v12",
+        12,
+        &with(topic, 3, |r| r.replica_id = -2),
+        rest,
+    );
+    row(
+        "no topics, sessionless",
+        12,
+        &with(topic, 3, |r| r.topics.clear()),
+        "NONE no session",
+    );
     let request = with(topic, 3, |r| {
         r.topics.clear();
         (r.min_bytes, r.max_wait_ms) = (1, 20_000);
     });
-    row("no topics: nothing to wait for", 12, &request, "NONE no session");
-    let request = with("fetch-nowhere", 3, |r| (r.min_bytes, r.max_wait_ms) = (1, 20_000));
-    row("an unknown topic: nothing to wait for", 12, &request, &missing);
+    row(
+        "no topics: nothing to wait for",
+        12,
+        &request,
+        "NONE no session",
+    );
+    let request = with("fetch-nowhere", 3, |r| {
+        (r.min_bytes, r.max_wait_ms) = (1, 20_000)
+    });
+    row(
+        "an unknown topic: nothing to wait for",
+        12,
+        &request,
+        &missing,
+    );
     table.finish();
 }
 
@@ -214,7 +287,11 @@ fn a_session_remembers_what_is_fetched() {
     let expected = "NONE a session [0 NONE hw=9 lso=9 start=0 bytes=0]";
     table.row("new session at the end", summary(&new), expected);
     let got = client.call(12, &in_session(new.session_id, 1, Vec::new()));
-    table.row("nothing has changed: nothing is said", summary(&got), "NONE a session");
+    table.row(
+        "nothing has changed: nothing is said",
+        summary(&got),
+        "NONE a session",
+    );
     produce(&mut client, topic, 0, values(&["v0"]));
     let ten = "NONE a session [0 NONE hw=10 lso=10 start=0 bytes=70]";
     let got = client.call(12, &in_session(new.session_id, 2, Vec::new()));
@@ -231,7 +308,11 @@ fn a_session_remembers_what_is_fetched() {
         }],
         ..in_session(new.session_id, 5, Vec::new())
     };
-    table.row("forget the partition", summary(&client.call(12, &forget)), "NONE no session");
+    table.row(
+        "forget the partition",
+        summary(&client.call(12, &forget)),
+        "NONE no session",
+    );
     let got = client.call(12, &in_session(new.session_id, 5, Vec::new()));
     table.row("same epoch again", summary(&got), lost);
 
@@ -247,7 +328,11 @@ fn a_session_remembers_what_is_fetched() {
     let new = client.call(12, &in_session(0, 0, from(0)));
     let got = client.call(13, &in_session(new.session_id, 1, Vec::new()));
     let expected = "FETCH_SESSION_TOPIC_ID_ERROR no session";
-    table.row("begun with names, continued with v13", summary(&got), expected);
+    table.row(
+        "begun with names, continued with v13",
+        summary(&got),
+        expected,
+    );
     table.finish();
 }
 
@@ -264,12 +349,18 @@ fn a_waiting_fetch_wakes_when_data_comes_wherever_it_lives() {
         request.max_wait_ms = 25_000;
         let waiting = reader.send(12, &request);
         let begun = Instant::now();
-        assert_eq!(reader.hear(Duration::from_millis(30)), crate::client::Heard::Silence);
+        assert_eq!(
+            reader.hear(Duration::from_millis(30)),
+            crate::client::Heard::Silence
+        );
         produce(&mut client, topic, partition, values(&["news"]));
         let response = reader.receive::<FetchRequest>(waiting);
         let got = read(&only_records(&response));
         assert_eq!(got, [(0, b"news".to_vec())], "partition {partition}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "it waited for the time to run out");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "it waited for the time to run out"
+        );
     }
     // One fetch over all partitions, woken by any of them.
     for partition in 0..8 {
@@ -285,13 +376,20 @@ fn a_waiting_fetch_wakes_when_data_comes_wherever_it_lives() {
             })
             .collect();
         let waiting = reader.send(12, &request);
-        assert_eq!(reader.hear(Duration::from_millis(10)), crate::client::Heard::Silence);
+        assert_eq!(
+            reader.hear(Duration::from_millis(10)),
+            crate::client::Heard::Silence
+        );
         produce(&mut client, topic, partition, values(&["more"]));
         let response = reader.receive::<FetchRequest>(waiting);
         let brought: Vec<i32> = response.responses[0]
             .partitions
             .iter()
-            .filter(|one| one.records.as_ref().is_some_and(|records| !records.is_empty()))
+            .filter(|one| {
+                one.records
+                    .as_ref()
+                    .is_some_and(|records| !records.is_empty())
+            })
             .map(|one| one.partition_index)
             .collect();
         assert_eq!(brought, [partition]);
@@ -313,17 +411,26 @@ fn a_fetch_waits_for_enough_bytes_and_no_longer_than_told() {
     let waiting = reader.send(12, &request);
     produce(&mut client, topic, 0, values(&["v0"]));
     produce(&mut client, topic, 0, values(&["v0"]));
-    assert_eq!(reader.hear(Duration::from_millis(50)), crate::client::Heard::Silence);
+    assert_eq!(
+        reader.hear(Duration::from_millis(50)),
+        crate::client::Heard::Silence
+    );
     produce(&mut client, topic, 0, values(&["v0"]));
     let response = reader.receive::<FetchRequest>(waiting);
     assert_eq!(only_records(&response).len(), 210);
-    assert!(begun.elapsed() < Duration::from_secs(20), "the third batch ends the wait");
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "the third batch ends the wait"
+    );
     let begun = Instant::now();
     let request = with(topic, 3, |r| r.max_wait_ms = 300);
     let response = client.call(12, &request);
     let waited = begun.elapsed();
     assert!(only_records(&response).is_empty());
-    assert!(waited >= Duration::from_millis(295), "it waited only {waited:?}");
+    assert!(
+        waited >= Duration::from_millis(295),
+        "it waited only {waited:?}"
+    );
 }
 
 #[test]
@@ -334,7 +441,12 @@ fn the_limits_of_a_fetch_hold_over_partitions() {
     create(&mut client, topic, 4, &[]);
     for partition in 0..4 {
         for _ in 0..10 {
-            produce(&mut client, topic, partition, values(&["v".repeat(1000).as_str()]));
+            produce(
+                &mut client,
+                topic,
+                partition,
+                values(&["v".repeat(1000).as_str()]),
+            );
         }
     }
     let request = |max_bytes, partition_max_bytes| {
@@ -342,22 +454,34 @@ fn the_limits_of_a_fetch_hold_over_partitions() {
         request.max_bytes = max_bytes;
         let one = request.topics[0].partitions[0].clone();
         request.topics[0].partitions = (0..4)
-            .map(|partition| FetchPartition { partition, partition_max_bytes, ..one.clone() })
+            .map(|partition| FetchPartition {
+                partition,
+                partition_max_bytes,
+                ..one.clone()
+            })
             .collect();
         request
     };
     let sizes = |response: &FetchResponse| -> Vec<usize> {
         let mut parts: Vec<_> = response.responses[0].partitions.iter().collect();
         parts.sort_by_key(|one| one.partition_index);
-        parts.iter().map(|one| one.records.as_ref().map_or(0, Bytes::len)).collect()
+        parts
+            .iter()
+            .map(|one| one.records.as_ref().map_or(0, Bytes::len))
+            .collect()
     };
     let batch = values(&["v".repeat(1000).as_str()]).len();
     let all = client.call(12, &request(1 << 20, 1 << 20));
     assert_eq!(sizes(&all), [10 * batch; 4]);
     // Files are sent as they lie: a part may end inside a batch, but never goes over its limit.
     let three = sizes(&client.call(12, &request(1 << 20, 3500)));
-    assert!(three.iter().all(|&size| (3 * batch..=3500).contains(&size)), "{three:?}");
-    let total: usize = sizes(&client.call(12, &request(15_000, 1 << 20))).iter().sum();
+    assert!(
+        three.iter().all(|&size| (3 * batch..=3500).contains(&size)),
+        "{three:?}"
+    );
+    let total: usize = sizes(&client.call(12, &request(15_000, 1 << 20)))
+        .iter()
+        .sum();
     assert!((10 * batch..=15_000).contains(&total), "{total}");
 }
 
@@ -377,9 +501,15 @@ fn every_offset_is_reached_in_memory_and_in_files() {
             let mut request = fetching(topic, 0, offset);
             request.topics[0].partitions[0].partition_max_bytes = 50_000;
             let got = read(&only_records(&client.call(12, &request)));
-            let (_, value) = got.iter().find(|(at, _)| *at == offset).expect("the offset asked for");
+            let (_, value) = got
+                .iter()
+                .find(|(at, _)| *at == offset)
+                .expect("the offset asked for");
             if offset % 2 == 0 {
-                assert!(value.starts_with(format!("{} ", offset / 2).as_bytes()), "{round} {offset}");
+                assert!(
+                    value.starts_with(format!("{} ", offset / 2).as_bytes()),
+                    "{round} {offset}"
+                );
             } else {
                 assert_eq!(value, b"last", "{round} {offset}");
             }

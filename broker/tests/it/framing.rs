@@ -36,7 +36,9 @@ fn say(broker: &Broker, bytes: &[u8]) -> Heard {
 
 /// The first bytes of the answer.
 fn start(heard: &Heard) -> Vec<u8> {
-    let Heard::Frame(frame) = heard else { return Vec::new() };
+    let Heard::Frame(frame) = heard else {
+        return Vec::new();
+    };
     frame[..frame.len().min(12)].to_vec()
 }
 
@@ -60,8 +62,15 @@ fn versions_are_told_and_all_of_them_are_known() {
     for (&key, &(min, max)) in &tables[0] {
         let api = ApiKey::from_key(key).expect("a known key");
         let valid = api.valid_versions();
-        let valid = if api == ApiKey::Produce { 0..=*valid.end() } else { valid };
-        assert!(valid.contains(&min) && valid.contains(&max), "{api:?} {min}..={max} {valid:?}");
+        let valid = if api == ApiKey::Produce {
+            0..=*valid.end()
+        } else {
+            valid
+        };
+        assert!(
+            valid.contains(&min) && valid.contains(&max),
+            "{api:?} {min}..={max} {valid:?}"
+        );
     }
     // What clients of 4.3 cannot do without.
     for (api, max) in [
@@ -91,7 +100,9 @@ fn versions_are_told_and_all_of_them_are_known() {
         (ApiKey::DescribeCluster, 2),
         (ApiKey::DescribeTopicPartitions, 0),
     ] {
-        let told = tables[0].get(&i16::from(api)).unwrap_or_else(|| panic!("{api:?} is missing"));
+        let told = tables[0]
+            .get(&i16::from(api))
+            .unwrap_or_else(|| panic!("{api:?} is missing"));
         assert_eq!(told.1, max, "{api:?}");
     }
     assert!(tables[0].contains_key(&i16::from(ApiKey::InitProducerId)));
@@ -129,18 +140,36 @@ fn what_cannot_be_read_closes_the_connection() {
         ("Fetch v3", raw(1, 3, 7, &[0; 30])),
         ("Produce v99", raw(0, 99, 7, &[])),
         ("Vote to a broker's listener", raw(52, 0, 7, &[0; 10])),
-        ("BrokerHeartbeat to a broker's listener", raw(63, 0, 7, &[0; 10])),
+        (
+            "BrokerHeartbeat to a broker's listener",
+            raw(63, 0, 7, &[0; 10]),
+        ),
         ("Metadata v1, body cut off", raw(METADATA, 1, 7, &[0, 0])),
-        ("Metadata v1, array length 1000000", raw(METADATA, 1, 7, &1_000_000_i32.to_be_bytes())),
-        ("Metadata v1, array length 2147483647", raw(METADATA, 1, 7, &i32::MAX.to_be_bytes())),
+        (
+            "Metadata v1, array length 1000000",
+            raw(METADATA, 1, 7, &1_000_000_i32.to_be_bytes()),
+        ),
+        (
+            "Metadata v1, array length 2147483647",
+            raw(METADATA, 1, 7, &i32::MAX.to_be_bytes()),
+        ),
         ("frame length 0", size(0)),
         ("frame length -1", size(-1)),
         ("frame length 4, then 4 zero bytes", zeros),
         ("frame length 104857601 (limit + 1)", size(104_857_601)),
         ("frame length 2147483647", size(i32::MAX)),
-        ("32 bytes of nothing", (0..32).map(|n: u8| n.wrapping_mul(167) ^ 0x5c).collect()),
-        ("HTTP GET line", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        ("TLS client hello start", vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
+        (
+            "32 bytes of nothing",
+            (0..32).map(|n: u8| n.wrapping_mul(167) ^ 0x5c).collect(),
+        ),
+        (
+            "HTTP GET line",
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        ),
+        (
+            "TLS client hello start",
+            vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3],
+        ),
         ("client id length 30000 in a short frame", long_id),
     ] {
         assert_eq!(say(&broker, &bytes), Heard::Closed, "{what}");
@@ -155,8 +184,14 @@ fn what_is_odd_but_readable_is_answered() {
         let heard = say(&broker, &bytes);
         assert_eq!(start(&heard)[..4], [0, 0, 0, 7], "{what}: {heard:?}");
     };
-    answered(raw(API_VERSIONS, 0, 7, &[1, 2, 3]), "ApiVersions v0 with trailing bytes");
-    let none = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
+    answered(
+        raw(API_VERSIONS, 0, 7, &[1, 2, 3]),
+        "ApiVersions v0 with trailing bytes",
+    );
+    let none = MetadataRequest {
+        topics: Some(Vec::new()),
+        ..MetadataRequest::default()
+    };
     let mut body = none.to_vec(9).expect("a request");
     body.extend_from_slice(&[1, 2, 3]);
     answered(raw(METADATA, 9, 7, &body), "Metadata v9, trailing bytes");
@@ -168,16 +203,28 @@ fn what_is_odd_but_readable_is_answered() {
 
     let mut client = broker.client();
     client.send_bytes(&raw(API_VERSIONS, 0, 7, &[])[..10]);
-    assert_eq!(client.hear(Duration::from_millis(200)), Heard::Silence, "half a frame");
+    assert_eq!(
+        client.hear(Duration::from_millis(200)),
+        Heard::Silence,
+        "half a frame"
+    );
     client.send_bytes(&raw(API_VERSIONS, 0, 7, &[])[10..]);
-    assert_eq!(start(&client.hear(PATIENCE))[..4], [0, 0, 0, 7], "the other half");
+    assert_eq!(
+        start(&client.hear(PATIENCE))[..4],
+        [0, 0, 0, 7],
+        "the other half"
+    );
     versions(&mut client, 3);
     versions(&mut client, 3);
 
     let mut client = broker.client();
     client.send_bytes(&raw(API_VERSIONS, 0, 7, &[]));
     client.finish_sending();
-    assert_eq!(start(&client.hear(PATIENCE))[..4], [0, 0, 0, 7], "its last request");
+    assert_eq!(
+        start(&client.hear(PATIENCE))[..4],
+        [0, 0, 0, 7],
+        "its last request"
+    );
     assert_eq!(client.hear(PATIENCE), Heard::Closed);
 }
 
@@ -196,7 +243,9 @@ fn a_frame_may_come_byte_by_byte_and_many_at_once() {
         .collect();
     client.send_bytes(&many);
     for number in 0..500 {
-        let Heard::Frame(frame) = client.hear(PATIENCE) else { panic!("no answer {number}") };
+        let Heard::Frame(frame) = client.hear(PATIENCE) else {
+            panic!("no answer {number}")
+        };
         assert_eq!(correlation_id(&frame), number);
     }
     assert_eq!(crate::topics::end_offset(&mut client, "frames", 0), 501);
@@ -214,10 +263,16 @@ fn pipelined_requests_take_effect_and_are_answered_in_order() {
         let partition = number % 4;
         let value = number.to_string();
         let records = values(&[value.as_str()]);
-        sent.push((true, client.send(9, &producing("pipelined", partition, records))));
+        sent.push((
+            true,
+            client.send(9, &producing("pipelined", partition, records)),
+        ));
         let fetch = fetching("pipelined", partition, i64::from(number / 4));
         sent.push((false, client.send(12, &fetch)));
-        sent.push((true, client.send(9, &producing("nowhere", 0, values(&["v"])))));
+        sent.push((
+            true,
+            client.send(9, &producing("nowhere", 0, values(&["v"]))),
+        ));
     }
     let mut number = 0;
     for (produced, sent) in sent {
@@ -252,8 +307,9 @@ fn a_long_poll_holds_back_the_answers_behind_it() {
 #[test]
 fn a_connection_that_sends_nothing_disturbs_nobody() {
     let broker = Broker::start();
-    let silent: Vec<TcpStream> =
-        (0..200).map(|_| TcpStream::connect(broker.addr()).expect("it accepts")).collect();
+    let silent: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(broker.addr()).expect("it accepts"))
+        .collect();
     let mut clients: Vec<Client> = (0..20).map(|_| broker.client()).collect();
     assert!(clients.iter_mut().all(Client::is_ready));
     drop(silent);

@@ -110,7 +110,11 @@ fn joined(response: &JoinGroupResponse) -> String {
         error(response.error_code),
         response.generation_id,
         response.skip_assignment,
-        if response.members.is_empty() { "follows" } else { "leads" }
+        if response.members.is_empty() {
+            "follows"
+        } else {
+            "leads"
+        }
     )
 }
 
@@ -135,11 +139,19 @@ fn coordinators_are_found_for_groups_only_that_can_be() {
         text
     };
     let request = ask("", 0);
-    table.row("v6, empty key", summary(&mut client, 6, &request), ": NONE here message=");
+    table.row(
+        "v6, empty key",
+        summary(&mut client, 6, &request),
+        ": NONE here message=",
+    );
     let expected = "x: INVALID_REQUEST nowhere message=This most likely occurs because of a request \
                     being malformed by the client library or the message was sent to an \
                     incompatible broker. See the broker logs for more details.";
-    table.row("v6, key type 9", summary(&mut client, 6, &ask("x", 9)), expected);
+    table.row(
+        "v6, key type 9",
+        summary(&mut client, 6, &ask("x", 9)),
+        expected,
+    );
     let request = FindCoordinatorRequest::default();
     table.row("v6 no keys", summary(&mut client, 6, &request), "");
     for version in 4..=6 {
@@ -174,7 +186,11 @@ fn who_may_join_and_who_may_not() {
     );
     assert!(first.member_id.starts_with("ref-"), "{}", first.member_id);
     let leader = client.call(9, &joining(group, &first.member_id));
-    table.row("v9 with the given id", joined(&leader), "NONE generation=1 skip=false leads");
+    table.row(
+        "v9 with the given id",
+        joined(&leader),
+        "NONE generation=1 skip=false leads",
+    );
     assert_eq!(leader.protocol_type.as_deref(), Some("consumer"));
     assert_eq!(leader.protocol_name.as_deref(), Some("range"));
     assert_eq!(leader.leader, first.member_id);
@@ -186,8 +202,18 @@ fn who_may_join_and_who_may_not() {
     let unknown = "UNKNOWN_MEMBER_ID generation=-1 skip=false follows";
     type Change = fn(&mut JoinGroupRequest);
     let rows: [(&str, &str, Change, &str); 10] = [
-        ("other protocol type", group, |r| r.protocol_type = "other".to_owned(), inconsistent),
-        ("no common protocol", group, |r| r.protocols = protocols(&["sticky"]), inconsistent),
+        (
+            "other protocol type",
+            group,
+            |r| r.protocol_type = "other".to_owned(),
+            inconsistent,
+        ),
+        (
+            "no common protocol",
+            group,
+            |r| r.protocols = protocols(&["sticky"]),
+            inconsistent,
+        ),
         ("no protocols", group, |r| r.protocols.clear(), inconsistent),
         (
             "empty protocol type, new group",
@@ -195,11 +221,36 @@ fn who_may_join_and_who_may_not() {
             |r| r.protocol_type.clear(),
             inconsistent,
         ),
-        ("unknown member id", group, |r| r.member_id = "zz".to_owned(), unknown),
-        ("unknown member id, new group", "joined-2", |r| r.member_id = "zz".to_owned(), unknown),
-        ("session timeout 10 (min 1000)", group, |r| r.session_timeout_ms = 10, timeout),
-        ("session timeout 99999999", group, |r| r.session_timeout_ms = 99_999_999, timeout),
-        ("empty group id", "", |_| (), "INVALID_GROUP_ID generation=-1 skip=false follows"),
+        (
+            "unknown member id",
+            group,
+            |r| r.member_id = "zz".to_owned(),
+            unknown,
+        ),
+        (
+            "unknown member id, new group",
+            "joined-2",
+            |r| r.member_id = "zz".to_owned(),
+            unknown,
+        ),
+        (
+            "session timeout 10 (min 1000)",
+            group,
+            |r| r.session_timeout_ms = 10,
+            timeout,
+        ),
+        (
+            "session timeout 99999999",
+            group,
+            |r| r.session_timeout_ms = 99_999_999,
+            timeout,
+        ),
+        (
+            "empty group id",
+            "",
+            |_| (),
+            "INVALID_GROUP_ID generation=-1 skip=false follows",
+        ),
         (
             "v4, member id empty",
             "joined-4",
@@ -217,7 +268,11 @@ fn who_may_join_and_who_may_not() {
         let group = format!("joined-at-once-{version}");
         let response = client.call(version, &joining(&group, ""));
         let expected = "NONE generation=1 skip=false leads";
-        table.row(&format!("v{version}, no id round trip"), joined(&response), expected);
+        table.row(
+            &format!("v{version}, no id round trip"),
+            joined(&response),
+            expected,
+        );
         assert_eq!(response.leader, response.member_id);
     }
     table.finish();
@@ -235,18 +290,59 @@ fn heartbeats_and_syncs_are_for_members_of_the_generation() {
     let mut beat = |what: &str, client: &mut Client, request: &HeartbeatRequest, code: &str| {
         table.row(what, error(client.call(4, request).error_code), code);
     };
-    beat("before SyncGroup", &mut client, &heartbeat(group, 1, me), "NONE");
+    beat(
+        "before SyncGroup",
+        &mut client,
+        &heartbeat(group, 1, me),
+        "NONE",
+    );
     let synced = client.call(5, &syncing(group, 1, me, &[(me, "x"), ("nobody", "y")]));
-    assert_eq!((error(synced.error_code), &synced.assignment[..]), ("NONE", &b"x"[..]));
+    assert_eq!(
+        (error(synced.error_code), &synced.assignment[..]),
+        ("NONE", &b"x"[..])
+    );
     beat("good", &mut client, &heartbeat(group, 1, me), "NONE");
-    beat("generation 0 (old)", &mut client, &heartbeat(group, 0, me), "ILLEGAL_GENERATION");
-    beat("generation 99", &mut client, &heartbeat(group, 99, me), "ILLEGAL_GENERATION");
-    beat("unknown member", &mut client, &heartbeat(group, 1, "zz"), "UNKNOWN_MEMBER_ID");
-    beat("unknown group", &mut client, &heartbeat("beats-no", 1, "zz"), "UNKNOWN_MEMBER_ID");
-    beat("empty group id", &mut client, &heartbeat("", 1, me), "INVALID_GROUP_ID");
+    beat(
+        "generation 0 (old)",
+        &mut client,
+        &heartbeat(group, 0, me),
+        "ILLEGAL_GENERATION",
+    );
+    beat(
+        "generation 99",
+        &mut client,
+        &heartbeat(group, 99, me),
+        "ILLEGAL_GENERATION",
+    );
+    beat(
+        "unknown member",
+        &mut client,
+        &heartbeat(group, 1, "zz"),
+        "UNKNOWN_MEMBER_ID",
+    );
+    beat(
+        "unknown group",
+        &mut client,
+        &heartbeat("beats-no", 1, "zz"),
+        "UNKNOWN_MEMBER_ID",
+    );
+    beat(
+        "empty group id",
+        &mut client,
+        &heartbeat("", 1, me),
+        "INVALID_GROUP_ID",
+    );
     let instance = Some("i9".to_owned());
-    let request = HeartbeatRequest { group_instance_id: instance.clone(), ..heartbeat(group, 1, me) };
-    beat("unknown instance id", &mut client, &request, "UNKNOWN_MEMBER_ID");
+    let request = HeartbeatRequest {
+        group_instance_id: instance.clone(),
+        ..heartbeat(group, 1, me)
+    };
+    beat(
+        "unknown instance id",
+        &mut client,
+        &request,
+        "UNKNOWN_MEMBER_ID",
+    );
 
     let good = || syncing(group, 1, me, &[(me, "other")]);
     let mut sync = |what: &str, version: i16, request: &SyncGroupRequest, expected: &str| {
@@ -256,25 +352,60 @@ fn heartbeats_and_syncs_are_for_members_of_the_generation() {
         table.row(&format!("sync: {what}"), got.trim_end(), expected);
     };
     let inconsistent = "INCONSISTENT_GROUP_PROTOCOL";
-    sync("again in stable state, other assignment", 5, &good(), "NONE x");
-    let request = SyncGroupRequest { protocol_type: None, protocol_name: None, ..good() };
-    sync("v5 with protocol type and name null", 5, &request, inconsistent);
+    sync(
+        "again in stable state, other assignment",
+        5,
+        &good(),
+        "NONE x",
+    );
+    let request = SyncGroupRequest {
+        protocol_type: None,
+        protocol_name: None,
+        ..good()
+    };
+    sync(
+        "v5 with protocol type and name null",
+        5,
+        &request,
+        inconsistent,
+    );
     sync("v4 (no protocol fields)", 4, &request, "NONE x");
-    let request = SyncGroupRequest { protocol_name: Some("sticky".to_owned()), ..good() };
+    let request = SyncGroupRequest {
+        protocol_name: Some("sticky".to_owned()),
+        ..good()
+    };
     sync("wrong protocol name", 5, &request, inconsistent);
-    let request = SyncGroupRequest { protocol_type: Some("other".to_owned()), ..good() };
+    let request = SyncGroupRequest {
+        protocol_type: Some("other".to_owned()),
+        ..good()
+    };
     sync("wrong protocol type", 5, &request, inconsistent);
     for generation in [7, 0] {
-        let request = SyncGroupRequest { generation_id: generation, ..good() };
+        let request = SyncGroupRequest {
+            generation_id: generation,
+            ..good()
+        };
         sync("wrong generation", 5, &request, "ILLEGAL_GENERATION");
     }
-    let request = SyncGroupRequest { member_id: "zz".to_owned(), ..good() };
+    let request = SyncGroupRequest {
+        member_id: "zz".to_owned(),
+        ..good()
+    };
     sync("unknown member", 5, &request, "UNKNOWN_MEMBER_ID");
-    let request = SyncGroupRequest { group_id: "beats-no".to_owned(), ..good() };
+    let request = SyncGroupRequest {
+        group_id: "beats-no".to_owned(),
+        ..good()
+    };
     sync("unknown group", 5, &request, "UNKNOWN_MEMBER_ID");
-    let request = SyncGroupRequest { group_instance_id: instance, ..good() };
+    let request = SyncGroupRequest {
+        group_instance_id: instance,
+        ..good()
+    };
     sync("unknown instance id", 5, &request, "UNKNOWN_MEMBER_ID");
-    let request = SyncGroupRequest { group_id: String::new(), ..good() };
+    let request = SyncGroupRequest {
+        group_id: String::new(),
+        ..good()
+    };
     sync("empty group id", 5, &request, "INVALID_GROUP_ID");
     table.finish();
 }
@@ -291,23 +422,39 @@ fn a_static_member_comes_back_and_fences_its_old_self() {
     };
     let mut table = Table::new("Static members");
     let old = client.call(9, &request(""));
-    table.row("new group", joined(&old), "NONE generation=1 skip=false leads");
+    table.row(
+        "new group",
+        joined(&old),
+        "NONE generation=1 skip=false leads",
+    );
     assert!(old.member_id.starts_with("i1-"), "{}", old.member_id);
     let new = client.call(9, &request(""));
-    table.row("again (replaces)", joined(&new), "NONE generation=2 skip=false leads");
+    table.row(
+        "again (replaces)",
+        joined(&new),
+        "NONE generation=2 skip=false leads",
+    );
     assert_ne!(new.member_id, old.member_id);
     let me = new.member_id.as_str();
     let mut sync = syncing(group, 2, me, &[(me, "x")]);
     sync.group_instance_id = Some("i1".to_owned());
     table.row("sync", error(client.call(5, &sync).error_code), "NONE");
     let newer = client.call(9, &request(""));
-    table.row("again when stable", joined(&newer), "NONE generation=2 skip=true leads");
+    table.row(
+        "again when stable",
+        joined(&newer),
+        "NONE generation=2 skip=true leads",
+    );
     let fenced = HeartbeatRequest {
         group_instance_id: Some("i1".to_owned()),
         ..heartbeat(group, 2, &old.member_id)
     };
     let got = client.call(4, &fenced).error_code;
-    table.row("heartbeat with the replaced member id", error(got), "FENCED_INSTANCE_ID");
+    table.row(
+        "heartbeat with the replaced member id",
+        error(got),
+        "FENCED_INSTANCE_ID",
+    );
     let got = client.call(9, &request(&old.member_id));
     let expected = "FENCED_INSTANCE_ID generation=-1 skip=false follows";
     table.row("join with the replaced member id", joined(&got), expected);
@@ -323,17 +470,30 @@ fn a_static_member_comes_back_and_fences_its_old_self() {
             ..LeaveGroupRequest::default()
         };
         let response = client.call(5, &request);
-        let codes: Vec<_> = response.members.iter().map(|one| error(one.error_code)).collect();
+        let codes: Vec<_> = response
+            .members
+            .iter()
+            .map(|one| error(one.error_code))
+            .collect();
         let got = format!("{}: {}", error(response.error_code), codes.join(" "));
         table.row(what, got.trim_end(), expected);
     };
     leave(
         "leave: unknown member, unknown instance, good",
         group,
-        vec![identity("zz", None), identity("", Some("i9")), identity("", Some("i1"))],
+        vec![
+            identity("zz", None),
+            identity("", Some("i9")),
+            identity("", Some("i1")),
+        ],
         "NONE: UNKNOWN_MEMBER_ID UNKNOWN_MEMBER_ID NONE",
     );
-    leave("leave: unknown group", "static-no", vec![identity("zz", None)], "NONE: UNKNOWN_MEMBER_ID");
+    leave(
+        "leave: unknown group",
+        "static-no",
+        vec![identity("zz", None)],
+        "NONE: UNKNOWN_MEMBER_ID",
+    );
     leave("leave: empty list", group, Vec::new(), "NONE:");
     table.finish();
 }
@@ -346,7 +506,10 @@ fn a_rebalance_waits_for_its_members_and_drops_the_silent() {
     crate::topics::create(&mut one, "rebalance-topic", 1, &[]);
     await_coordinator(&mut one, group);
     let mut table = Table::new("Rebalance");
-    let quick = |member: &str| JoinGroupRequest { rebalance_timeout_ms: 2000, ..joining(group, member) };
+    let quick = |member: &str| JoinGroupRequest {
+        rebalance_timeout_ms: 2000,
+        ..joining(group, member)
+    };
     let first = one.call(9, &quick(""));
     let first = one.call(9, &quick(&first.member_id)).member_id;
     one.call(5, &syncing(group, 1, &first, &[(&first, "x")]));
@@ -356,19 +519,47 @@ fn a_rebalance_waits_for_its_members_and_drops_the_silent() {
         error(one.call(4, &heartbeat(group, 1, &first)).error_code) == "REBALANCE_IN_PROGRESS"
     });
     let got = one.call(5, &syncing(group, 1, &first, &[])).error_code;
-    table.row("member 1 SyncGroup in preparing rebalance", error(got), "REBALANCE_IN_PROGRESS");
-    let good = Commit { generation: 1, member: &first, ..Commit::of(group, "rebalance-topic", 5) };
+    table.row(
+        "member 1 SyncGroup in preparing rebalance",
+        error(got),
+        "REBALANCE_IN_PROGRESS",
+    );
+    let good = Commit {
+        generation: 1,
+        member: &first,
+        ..Commit::of(group, "rebalance-topic", 5)
+    };
     let got = commit(&mut one, &good);
     table.row("member 1 OffsetCommit in preparing rebalance", got, "NONE");
     let response = two.receive::<JoinGroupRequest>(waiting);
-    table.row("member 1 did not rejoin", joined(&response), "NONE generation=2 skip=false leads");
+    table.row(
+        "member 1 did not rejoin",
+        joined(&response),
+        "NONE generation=2 skip=false leads",
+    );
     assert_eq!(response.members.len(), 1);
     let got = one.call(4, &heartbeat(group, 1, &first)).error_code;
-    table.row("member 1 heartbeat afterwards", error(got), "UNKNOWN_MEMBER_ID");
-    let early = Commit { generation: 2, member: &second, ..Commit::of(group, "rebalance-topic", 6) };
-    table.row("commit while the group awaits SyncGroup", commit(&mut two, &early), "REBALANCE_IN_PROGRESS");
+    table.row(
+        "member 1 heartbeat afterwards",
+        error(got),
+        "UNKNOWN_MEMBER_ID",
+    );
+    let early = Commit {
+        generation: 2,
+        member: &second,
+        ..Commit::of(group, "rebalance-topic", 6)
+    };
+    table.row(
+        "commit while the group awaits SyncGroup",
+        commit(&mut two, &early),
+        "REBALANCE_IN_PROGRESS",
+    );
     let got = two.call(4, &heartbeat(group, 2, &second)).error_code;
-    table.row("heartbeat while the group awaits SyncGroup", error(got), "NONE");
+    table.row(
+        "heartbeat while the group awaits SyncGroup",
+        error(got),
+        "NONE",
+    );
     table.finish();
 }
 
@@ -378,23 +569,34 @@ fn three_members_share_and_the_rest_take_over() {
     let group = "three";
     let mut clients: Vec<Client> = (0..3).map(|_| broker.client()).collect();
     await_coordinator(&mut clients[0], group);
-    let mut ids: Vec<String> =
-        clients.iter_mut().map(|client| client.call(9, &joining(group, "")).member_id).collect();
+    let mut ids: Vec<String> = clients
+        .iter_mut()
+        .map(|client| client.call(9, &joining(group, "")).member_id)
+        .collect();
     let mut generation = 0;
     // The first to join begins alone; the others make a second generation.
     while clients.len() > 1 {
         let responses = rejoin(&mut clients, &ids, group);
         generation = responses[0].generation_id;
         assert!(responses.iter().all(|one| one.generation_id == generation));
-        let leader = responses.iter().position(|one| one.leader == one.member_id).expect("a leader");
-        let mut members: Vec<_> =
-            responses[leader].members.iter().map(|one| one.member_id.clone()).collect();
+        let leader = responses
+            .iter()
+            .position(|one| one.leader == one.member_id)
+            .expect("a leader");
+        let mut members: Vec<_> = responses[leader]
+            .members
+            .iter()
+            .map(|one| one.member_id.clone())
+            .collect();
         members.sort();
         let mut expected = ids.clone();
         expected.sort();
         assert_eq!(members, expected);
-        let shares: Vec<(&str, &'static str)> =
-            ids.iter().map(String::as_str).zip(["a", "b", "c"]).collect();
+        let shares: Vec<(&str, &'static str)> = ids
+            .iter()
+            .map(String::as_str)
+            .zip(["a", "b", "c"])
+            .collect();
         let sent: Vec<_> = clients
             .iter_mut()
             .zip(&ids)
@@ -419,7 +621,9 @@ fn three_members_share_and_the_rest_take_over() {
         };
         let response = clients.remove(0).call(5, &leave);
         assert_eq!(error(response.members[0].error_code), "NONE");
-        let got = clients[0].call(4, &heartbeat(group, generation, &ids[0])).error_code;
+        let got = clients[0]
+            .call(4, &heartbeat(group, generation, &ids[0]))
+            .error_code;
         assert_eq!(error(got), "REBALANCE_IN_PROGRESS");
     }
     let responses = rejoin(&mut clients, &ids, group);
@@ -467,13 +671,22 @@ fn a_silent_member_is_dropped_after_its_session() {
     let mut client = broker.client();
     let group = "silent";
     await_coordinator(&mut client, group);
-    let request = JoinGroupRequest { session_timeout_ms: 1000, ..joining(group, "") };
+    let request = JoinGroupRequest {
+        session_timeout_ms: 1000,
+        ..joining(group, "")
+    };
     let id = client.call(9, &request).member_id;
-    let request = JoinGroupRequest { member_id: id.clone(), ..request };
+    let request = JoinGroupRequest {
+        member_id: id.clone(),
+        ..request
+    };
     client.call(9, &request);
     client.call(5, &syncing(group, 1, &id, &[]));
     assert_eq!(client.hear(Duration::from_millis(300)), Heard::Silence);
-    assert_eq!(error(client.call(4, &heartbeat(group, 1, &id)).error_code), "NONE");
+    assert_eq!(
+        error(client.call(4, &heartbeat(group, 1, &id)).error_code),
+        "NONE"
+    );
     eventually("the group is empty", || {
         let request = DescribeGroupsRequest {
             groups: vec![group.to_owned()],
@@ -529,7 +742,10 @@ fn groups_are_described_listed_and_deleted() {
         let response = client.call(5, &request);
         let found = response.groups.iter().find(|one| one.group_id == group);
         let found = found.map_or("not there".to_owned(), |one| {
-            format!("{} {} {}", one.protocol_type, one.group_state, one.group_type)
+            format!(
+                "{} {} {}",
+                one.protocol_type, one.group_state, one.group_type
+            )
         });
         format!("{} {found}", error(response.error_code))
     };
@@ -537,8 +753,16 @@ fn groups_are_described_listed_and_deleted() {
     table.row("list all", list(&mut client, &[], &[]), there);
     table.row("list stable", list(&mut client, &["Stable"], &[]), there);
     table.row("list classic", list(&mut client, &[], &["classic"]), there);
-    table.row("list empty", list(&mut client, &["Empty"], &[]), "NONE not there");
-    table.row("list bogus", list(&mut client, &["Bogus"], &["Bogus"]), "NONE not there");
+    table.row(
+        "list empty",
+        list(&mut client, &["Empty"], &[]),
+        "NONE not there",
+    );
+    table.row(
+        "list bogus",
+        list(&mut client, &["Bogus"], &["Bogus"]),
+        "NONE not there",
+    );
     let delete = |client: &mut Client, names: &[&str]| {
         let request = DeleteGroupsRequest {
             groups_names: names.iter().map(|&one| one.to_owned()).collect(),
@@ -558,13 +782,20 @@ fn groups_are_described_listed_and_deleted() {
     table.row("delete a live and an unknown one", got, expected);
     let leave = LeaveGroupRequest {
         group_id: group.to_owned(),
-        members: vec![MemberIdentity { member_id: member, ..MemberIdentity::default() }],
+        members: vec![MemberIdentity {
+            member_id: member,
+            ..MemberIdentity::default()
+        }],
         ..LeaveGroupRequest::default()
     };
     client.call(5, &leave);
     let got = describe(&mut client, 6, group);
     table.row("empty", got, "NONE Empty consumer  members=0");
-    table.row("delete an empty one", delete(&mut client, &[group]), "described=NONE");
+    table.row(
+        "delete an empty one",
+        delete(&mut client, &[group]),
+        "described=NONE",
+    );
     table.row("it is gone", list(&mut client, &[], &[]), "NONE not there");
     table.finish();
 }
@@ -576,6 +807,10 @@ fn the_id_of_a_topic_that_is_not_there_is_no_topic() {
     await_coordinator(&mut client, "by-id");
     let mut absent = [0; 16];
     absent[13] = 1;
-    let request = Commit { id: Uuid(absent), version: 10, ..Commit::of("by-id", "", 1) };
+    let request = Commit {
+        id: Uuid(absent),
+        version: 10,
+        ..Commit::of("by-id", "", 1)
+    };
     assert_eq!(commit(&mut client, &request), "UNKNOWN_TOPIC_ID");
 }

@@ -200,7 +200,9 @@ impl Broker {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
         let line = status.lines().find(|line| line.starts_with(field));
         let number = line.and_then(|line| line.split_whitespace().nth(1));
-        number.and_then(|number| number.parse().ok()).expect("a number of KiB")
+        number
+            .and_then(|number| number.parse().ok())
+            .expect("a number of KiB")
     }
 }
 
@@ -213,8 +215,14 @@ impl Drop for Broker {
         if std::thread::panicking() {
             let log = self.log();
             let from = log.len().saturating_sub(LOG_SHOWN);
-            let from = (from..log.len()).find(|&at| log.is_char_boundary(at)).unwrap_or(0);
-            eprintln!("--- the broker's log, in {} ---\n{}", self.dir.display(), &log[from..]);
+            let from = (from..log.len())
+                .find(|&at| log.is_char_boundary(at))
+                .unwrap_or(0);
+            eprintln!(
+                "--- the broker's log, in {} ---\n{}",
+                self.dir.display(),
+                &log[from..]
+            );
         } else if !self.dir.as_os_str().is_empty() {
             let _ = fs::remove_dir_all(&self.dir);
         }

@@ -35,7 +35,11 @@ fn send(client: &mut Client, topic: &str, records: Vec<u8>) -> String {
         error(one.error_code),
         one.base_offset,
         one.log_start_offset,
-        if one.log_append_time_ms == -1 { "" } else { " again" }
+        if one.log_append_time_ms == -1 {
+            ""
+        } else {
+            " again"
+        }
     )
 }
 
@@ -54,25 +58,65 @@ fn sequences_keep_duplicates_and_gaps_out() {
         table.row(what, send(&mut client, topic, records), expected);
     };
     row("seq 0", sequenced(id, 0, 0, 2), "NONE base=0 start=0");
-    row("seq 0 again (duplicate, same batch)", sequenced(id, 0, 0, 2), "NONE base=0 start=0 again");
+    row(
+        "seq 0 again (duplicate, same batch)",
+        sequenced(id, 0, 0, 2),
+        "NONE base=0 start=0 again",
+    );
     row("seq 5 (gap)", sequenced(id, 0, 5, 1), gap);
     row("seq 1 (inside the old batch)", sequenced(id, 0, 1, 1), gap);
     for sequence in 2..8 {
         let expected = format!("NONE base={sequence} start=0");
-        row(&format!("seq {sequence}"), sequenced(id, 0, sequence, 1), &expected);
+        row(
+            &format!("seq {sequence}"),
+            sequenced(id, 0, sequence, 1),
+            &expected,
+        );
     }
-    row("seq 0 again after 6 more batches (beyond the 5 cached)", sequenced(id, 0, 0, 2), gap);
-    row("seq 4 again (within the 5)", sequenced(id, 0, 4, 1), "NONE base=4 start=0 again");
-    row("epoch 1 seq 3 (new epoch not from 0)", sequenced(id, 1, 3, 1), gap);
-    row("epoch 1 seq 0", sequenced(id, 1, 0, 1), "NONE base=8 start=0");
+    row(
+        "seq 0 again after 6 more batches (beyond the 5 cached)",
+        sequenced(id, 0, 0, 2),
+        gap,
+    );
+    row(
+        "seq 4 again (within the 5)",
+        sequenced(id, 0, 4, 1),
+        "NONE base=4 start=0 again",
+    );
+    row(
+        "epoch 1 seq 3 (new epoch not from 0)",
+        sequenced(id, 1, 3, 1),
+        gap,
+    );
+    row(
+        "epoch 1 seq 0",
+        sequenced(id, 1, 0, 1),
+        "NONE base=8 start=0",
+    );
     let stale = "INVALID_PRODUCER_EPOCH base=-1 start=0";
     row("epoch 0 seq 8 (stale epoch)", sequenced(id, 0, 8, 1), stale);
-    row("unknown producer id seq 7", sequenced(999_999, 0, 7, 1), "NONE base=9 start=0");
-    row("producer id, epoch -1", sequenced(999_998, -1, 0, 1), "NONE base=10 start=0");
+    row(
+        "unknown producer id seq 7",
+        sequenced(999_999, 0, 7, 1),
+        "NONE base=9 start=0",
+    );
+    row(
+        "producer id, epoch -1",
+        sequenced(999_998, -1, 0, 1),
+        "NONE base=10 start=0",
+    );
     let invalid = "INVALID_RECORD base=-1 start=0";
     row("producer id with seq -1", sequenced(id, 0, -1, 1), invalid);
-    row("seq 2147483647", sequenced(999_997, 0, i32::MAX, 1), "NONE base=11 start=0");
-    row("seq wraps to 0", sequenced(999_997, 0, 0, 1), "NONE base=12 start=0");
+    row(
+        "seq 2147483647",
+        sequenced(999_997, 0, i32::MAX, 1),
+        "NONE base=11 start=0",
+    );
+    row(
+        "seq wraps to 0",
+        sequenced(999_997, 0, 0, 1),
+        "NONE base=12 start=0",
+    );
     table.finish();
     assert_eq!(read_all(&mut client, topic, 0, 0).len(), 13);
 }
@@ -97,7 +141,10 @@ fn producer_ids_are_never_given_twice() {
             ..InitProducerIdRequest::default()
         };
         let granted = clients[0].call(4, &request);
-        assert_eq!((error(granted.error_code), granted.producer_epoch), ("NONE", 0));
+        assert_eq!(
+            (error(granted.error_code), granted.producer_epoch),
+            ("NONE", 0)
+        );
         seen.push(granted.producer_id);
         broker.restart();
     }
@@ -127,7 +174,12 @@ fn sequences_are_known_after_a_restart() {
     create(&mut client, "sequences-kept", 1, &[]);
     let id = producer_id(&mut client).producer_id;
     for sequence in 0..4 {
-        produce(&mut client, "sequences-kept", 0, sequenced(id, 0, sequence, 1));
+        produce(
+            &mut client,
+            "sequences-kept",
+            0,
+            sequenced(id, 0, sequence, 1),
+        );
     }
     for crash in [false, true] {
         if crash {
@@ -141,7 +193,13 @@ fn sequences_are_known_after_a_restart() {
         let got = send(&mut client, topic, sequenced(id, 0, 3, 1));
         assert_eq!(got, "NONE base=3 start=0 again", "after a crash: {crash}");
         let got = send(&mut client, topic, sequenced(id, 0, 9, 1));
-        assert_eq!(got, "OUT_OF_ORDER_SEQUENCE_NUMBER base=-1 start=0", "after a crash: {crash}");
+        assert_eq!(
+            got, "OUT_OF_ORDER_SEQUENCE_NUMBER base=-1 start=0",
+            "after a crash: {crash}"
+        );
     }
-    assert_eq!(send(&mut client, "sequences-kept", sequenced(id, 0, 4, 1)), "NONE base=4 start=0");
+    assert_eq!(
+        send(&mut client, "sequences-kept", sequenced(id, 0, 4, 1)),
+        "NONE base=4 start=0"
+    );
 }

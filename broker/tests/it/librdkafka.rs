@@ -35,11 +35,15 @@ type Reports = mpsc::Receiver<Result<(i32, i64), String>>;
 fn producer(broker: &Broker, settings: &[(&str, &str)]) -> (BaseProducer<Deliveries>, Reports) {
     let (sender, reports) = mpsc::channel();
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker.bootstrap()).set("linger.ms", "2");
+    config
+        .set("bootstrap.servers", broker.bootstrap())
+        .set("linger.ms", "2");
     for (name, value) in settings {
         config.set(*name, *value);
     }
-    let producer = config.create_with_context(Deliveries(sender)).expect("settings it knows");
+    let producer = config
+        .create_with_context(Deliveries(sender))
+        .expect("settings it knows");
     (producer, reports)
 }
 
@@ -80,7 +84,10 @@ fn acknowledged(reports: &Reports, count: usize) -> BTreeMap<i32, BTreeSet<i64>>
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("{number} of {count} reports"))
             .expect("it is delivered");
-        assert!(offsets.entry(partition).or_default().insert(offset), "{partition} {offset} twice");
+        assert!(
+            offsets.entry(partition).or_default().insert(offset),
+            "{partition} {offset} twice"
+        );
     }
     offsets
 }
@@ -90,10 +97,19 @@ fn take(consumer: &BaseConsumer, count: usize) -> Vec<(i32, i64, String)> {
     let deadline = Instant::now() + PATIENCE;
     let mut taken = Vec::new();
     while taken.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} records", taken.len());
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} records",
+            taken.len()
+        );
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
         let message = message.expect("librdkafka reads it");
-        let value = message.payload_view::<str>().expect("a value").expect("text");
+        let value = message
+            .payload_view::<str>()
+            .expect("a value")
+            .expect("text");
         taken.push((message.partition(), message.offset(), value.to_owned()));
     }
     taken
@@ -111,12 +127,22 @@ fn every_codec_goes_there_and_back() {
         let filler = "and so on ".repeat(20);
         for number in 0..COUNT {
             let partition = i32::try_from(number % 3).expect("below 3");
-            send(&producer, &topic, Some(partition), &format!("{number} {filler}"));
+            send(
+                &producer,
+                &topic,
+                Some(partition),
+                &format!("{number} {filler}"),
+            );
         }
         producer.flush(PATIENCE).expect("all is sent");
         let offsets = acknowledged(&reports, COUNT);
         for (partition, offsets) in &offsets {
-            assert!(offsets.iter().copied().eq(0..end_offset(&mut client, &topic, *partition)));
+            assert!(
+                offsets
+                    .iter()
+                    .copied()
+                    .eq(0..end_offset(&mut client, &topic, *partition))
+            );
         }
         let consumer = consumer(&broker, &format!("rdkafka-{codec}"));
         consumer.subscribe(&[&topic]).expect("a topic");
@@ -137,16 +163,28 @@ fn keys_headers_and_times_arrive() {
     create(&mut broker.client(), "rdkafka-whole", 1, &[]);
     let (producer, reports) = producer(&broker, &[]);
     let headers = OwnedHeaders::new()
-        .insert(Header { key: "one", value: Some("1") })
-        .insert(Header { key: "none", value: None::<&str> });
+        .insert(Header {
+            key: "one",
+            value: Some("1"),
+        })
+        .insert(Header {
+            key: "none",
+            value: None::<&str>,
+        });
     let record = BaseRecord::<str, str>::to("rdkafka-whole")
         .key("a key")
         .payload("a value")
         .timestamp(1_700_000_000_000)
         .headers(headers);
-    producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+    producer
+        .send(record)
+        .map_err(|(error, _)| error)
+        .expect("it is queued");
     let bare: BaseRecord<'_, str, str> = BaseRecord::to("rdkafka-whole");
-    producer.send(bare).map_err(|(error, _)| error).expect("it is queued");
+    producer
+        .send(bare)
+        .map_err(|(error, _)| error)
+        .expect("it is queued");
     producer.flush(PATIENCE).expect("all is sent");
     acknowledged(&reports, 2);
     let consumer = consumer(&broker, "rdkafka-whole");
@@ -155,7 +193,9 @@ fn keys_headers_and_times_arrive() {
     let mut seen = 0;
     while seen < 2 {
         assert!(Instant::now() < deadline, "{seen} of 2 records");
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
         let message = message.expect("librdkafka reads it");
         if seen == 0 {
             assert_eq!(message.key(), Some(&b"a key"[..]));
@@ -163,7 +203,13 @@ fn keys_headers_and_times_arrive() {
             assert_eq!(message.timestamp().to_millis(), Some(1_700_000_000_000));
             let headers = message.headers().expect("headers");
             assert_eq!(headers.count(), 2);
-            assert_eq!(headers.get(0), Header { key: "one", value: Some(&b"1"[..]) });
+            assert_eq!(
+                headers.get(0),
+                Header {
+                    key: "one",
+                    value: Some(&b"1"[..])
+                }
+            );
             assert_eq!(headers.get(1).value, None);
         } else {
             assert_eq!((message.key(), message.payload()), (None, None));
@@ -181,7 +227,12 @@ fn three_consumers_share_a_topic_and_two_take_over() {
     let fill = |round: usize| {
         for number in 0..COUNT {
             let partition = i32::try_from(number % 6).expect("below 6");
-            send(&producer, "rdkafka-group", Some(partition), &format!("{round} {number}"));
+            send(
+                &producer,
+                "rdkafka-group",
+                Some(partition),
+                &format!("{round} {number}"),
+            );
         }
         producer.flush(PATIENCE).expect("all is sent");
         acknowledged(&reports, COUNT);
@@ -197,7 +248,9 @@ fn three_consumers_share_a_topic_and_two_take_over() {
     fill(0);
     drain(&consumers, &mut seen, COUNT);
     for consumer in &consumers {
-        consumer.commit_consumer_state(CommitMode::Sync).expect("offsets are committed");
+        consumer
+            .commit_consumer_state(CommitMode::Sync)
+            .expect("offsets are committed");
     }
     let leaver = consumers.remove(0);
     leaver.unsubscribe();
@@ -206,7 +259,9 @@ fn three_consumers_share_a_topic_and_two_take_over() {
     fill(1);
     drain(&consumers, &mut seen, 2 * COUNT);
     for consumer in &consumers {
-        consumer.commit_consumer_state(CommitMode::Sync).expect("offsets are committed");
+        consumer
+            .commit_consumer_state(CommitMode::Sync)
+            .expect("offsets are committed");
     }
     drop(consumers);
     // A group that comes back goes on where it stopped.
@@ -214,7 +269,10 @@ fn three_consumers_share_a_topic_and_two_take_over() {
     let consumer = consumer(&broker, "rdkafka-group");
     consumer.subscribe(&["rdkafka-group"]).expect("a topic");
     for (_, offset, value) in take(&consumer, COUNT) {
-        assert!(value.starts_with("2 ") && offset >= 200, "{value} at {offset}");
+        assert!(
+            value.starts_with("2 ") && offset >= 200,
+            "{value} at {offset}"
+        );
     }
 }
 
@@ -238,7 +296,11 @@ fn settle(consumers: &[BaseConsumer], share: usize, seen: &mut BTreeSet<String>)
 fn drain(consumers: &[BaseConsumer], seen: &mut BTreeSet<String>, count: usize) {
     let deadline = Instant::now() + PATIENCE;
     while seen.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} records", seen.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} records",
+            seen.len()
+        );
         poll_all(consumers, seen);
     }
     assert_eq!(seen.len(), count);
@@ -248,7 +310,10 @@ fn poll_all(consumers: &[BaseConsumer], seen: &mut BTreeSet<String>) {
     for consumer in consumers {
         if let Some(message) = consumer.poll(Duration::from_millis(5)) {
             let message = message.expect("librdkafka reads it");
-            let value = message.payload_view::<str>().expect("a value").expect("text");
+            let value = message
+                .payload_view::<str>()
+                .expect("a value")
+                .expect("text");
             seen.insert(value.to_owned());
         }
     }
@@ -265,12 +330,17 @@ fn a_consumer_seeks_by_time_and_by_offset() {
         let record = BaseRecord::<str, str>::to("rdkafka-seek")
             .payload(&value)
             .timestamp(start + number * 1000);
-        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+        producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("it is queued");
     }
     producer.flush(PATIENCE).expect("all is sent");
     acknowledged(&reports, 100);
     let consumer = consumer(&broker, "rdkafka-seek");
-    let watermarks = consumer.fetch_watermarks("rdkafka-seek", 0, PATIENCE).expect("watermarks");
+    let watermarks = consumer
+        .fetch_watermarks("rdkafka-seek", 0, PATIENCE)
+        .expect("watermarks");
     assert_eq!(watermarks, (0, 100));
     for (time, expected) in [
         (start, Offset::Offset(0)),
@@ -279,20 +349,33 @@ fn a_consumer_seeks_by_time_and_by_offset() {
         (start + 100_000, Offset::End),
     ] {
         let mut times = TopicPartitionList::new();
-        times.add_partition_offset("rdkafka-seek", 0, Offset::Offset(time)).expect("a time");
-        let found = consumer.offsets_for_times(times, PATIENCE).expect("offsets");
+        times
+            .add_partition_offset("rdkafka-seek", 0, Offset::Offset(time))
+            .expect("a time");
+        let found = consumer
+            .offsets_for_times(times, PATIENCE)
+            .expect("offsets");
         assert_eq!(found.elements()[0].offset(), expected, "{time}");
     }
     let mut assigned = TopicPartitionList::new();
-    assigned.add_partition_offset("rdkafka-seek", 0, Offset::Offset(90)).expect("an offset");
+    assigned
+        .add_partition_offset("rdkafka-seek", 0, Offset::Offset(90))
+        .expect("an offset");
     consumer.assign(&assigned).expect("a partition");
     let read = |count| -> Vec<i64> {
-        take(&consumer, count).into_iter().map(|(_, offset, _)| offset).collect()
+        take(&consumer, count)
+            .into_iter()
+            .map(|(_, offset, _)| offset)
+            .collect()
     };
     assert_eq!(read(3), [90, 91, 92]);
-    consumer.seek("rdkafka-seek", 0, Offset::Offset(17), PATIENCE).expect("a seek");
+    consumer
+        .seek("rdkafka-seek", 0, Offset::Offset(17), PATIENCE)
+        .expect("a seek");
     assert_eq!(read(2), [17, 18]);
-    consumer.seek("rdkafka-seek", 0, Offset::Beginning, PATIENCE).expect("a seek");
+    consumer
+        .seek("rdkafka-seek", 0, Offset::Beginning, PATIENCE)
+        .expect("a seek");
     assert_eq!(read(1), [0]);
 }
 
@@ -311,7 +394,12 @@ fn the_idempotent_producer_loses_and_doubles_nothing_over_a_restart() {
     let (producer, reports) = producer(&broker, &settings);
     for number in 0..COUNT {
         let partition = i32::try_from(number % 2).expect("below 2");
-        send(&producer, "rdkafka-once", Some(partition), &number.to_string());
+        send(
+            &producer,
+            "rdkafka-once",
+            Some(partition),
+            &number.to_string(),
+        );
         if number % 100 == 0 {
             producer.poll(Duration::ZERO);
         }
@@ -331,9 +419,15 @@ fn the_idempotent_producer_loses_and_doubles_nothing_over_a_restart() {
         let end = end_offset(&mut client, "rdkafka-once", partition);
         assert!(offsets.into_iter().eq(0..end), "every record once");
         let read = crate::topics::read_all(&mut client, "rdkafka-once", partition, 0);
-        let expected = (0..COUNT).filter(|number| number % 2 == usize::try_from(partition).unwrap());
-        let values = read.iter().map(|(_, value)| String::from_utf8_lossy(value).into_owned());
-        assert!(values.eq(expected.map(|number| number.to_string())), "in order");
+        let expected =
+            (0..COUNT).filter(|number| number % 2 == usize::try_from(partition).unwrap());
+        let values = read
+            .iter()
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        assert!(
+            values.eq(expected.map(|number| number.to_string())),
+            "in order"
+        );
     }
 }
 
@@ -342,10 +436,24 @@ fn metadata_lists_what_is_there() {
     let broker = Broker::start();
     create(&mut broker.client(), "rdkafka-listed", 3, &[]);
     let (producer, _reports) = producer(&broker, &[]);
-    let metadata = producer.client().fetch_metadata(None, PATIENCE).expect("metadata");
+    let metadata = producer
+        .client()
+        .fetch_metadata(None, PATIENCE)
+        .expect("metadata");
     assert_eq!(metadata.brokers().len(), 1);
-    let topic = metadata.topics().iter().find(|topic| topic.name() == "rdkafka-listed");
+    let topic = metadata
+        .topics()
+        .iter()
+        .find(|topic| topic.name() == "rdkafka-listed");
     assert_eq!(topic.expect("the topic").partitions().len(), 3);
-    let groups = producer.client().fetch_group_list(None, PATIENCE).expect("groups");
-    assert!(groups.groups().iter().all(|group| group.name() != "rdkafka-listed"));
+    let groups = producer
+        .client()
+        .fetch_group_list(None, PATIENCE)
+        .expect("groups");
+    assert!(
+        groups
+            .groups()
+            .iter()
+            .all(|group| group.name() != "rdkafka-listed")
+    );
 }

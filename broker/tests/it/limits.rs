@@ -21,7 +21,11 @@ fn a_frame_above_the_limit_closes() {
     assert_eq!(client.hear(PATIENCE), Heard::Closed);
     let mut client = broker.client();
     client.send_bytes(&100_000_i32.to_be_bytes());
-    assert_eq!(client.hear(Duration::from_millis(100)), Heard::Silence, "at the limit");
+    assert_eq!(
+        client.hear(Duration::from_millis(100)),
+        Heard::Silence,
+        "at the limit"
+    );
 }
 
 #[test]
@@ -41,8 +45,9 @@ fn an_idle_connection_is_closed_in_time() {
 
 /// How many of so many connections are served at the same time.
 fn served(broker: &Broker, count: usize) -> usize {
-    let mut clients: Vec<Client> =
-        (0..count).filter_map(|_| Client::try_connect(broker.addr())).collect();
+    let mut clients: Vec<Client> = (0..count)
+        .filter_map(|_| Client::try_connect(broker.addr()))
+        .collect();
     clients
         .iter_mut()
         .filter_map(|client| client.try_call(0, &ApiVersionsRequest::default()))
@@ -108,7 +113,10 @@ fn batches_groups_and_metadata_have_limits() {
         let records = values(&["x".repeat(length).as_str()]);
         let size = records.len();
         let response = client.call(9, &producing("limited", 0, records));
-        (size, error(response.responses[0].partition_responses[0].error_code))
+        (
+            size,
+            error(response.responses[0].partition_responses[0].error_code),
+        )
     };
     let overhead = 2000 - (send(1900).0 - 1900);
     assert_eq!(send(overhead), (2000, "NONE"), "at the limit");
@@ -123,13 +131,22 @@ fn batches_groups_and_metadata_have_limits() {
     let mut other = broker.client();
     let second = other.call(9, &joining(group, ""));
     let second = match error(second.error_code) {
-        "MEMBER_ID_REQUIRED" => other.call::<JoinGroupRequest>(9, &joining(group, &second.member_id)),
+        "MEMBER_ID_REQUIRED" => {
+            other.call::<JoinGroupRequest>(9, &joining(group, &second.member_id))
+        }
         _ => second,
     };
     assert_eq!(error(second.error_code), "GROUP_MAX_SIZE_REACHED");
 
-    let metadata = |text| Commit { metadata: Some(text), ..Commit::of("limited-2", "limited", 1) };
-    assert_eq!(commit(&mut client, &metadata("0123456789")), "NONE", "at the limit");
+    let metadata = |text| Commit {
+        metadata: Some(text),
+        ..Commit::of("limited-2", "limited", 1)
+    };
+    assert_eq!(
+        commit(&mut client, &metadata("0123456789")),
+        "NONE",
+        "at the limit"
+    );
     let got = commit(&mut client, &metadata("0123456789a"));
     assert_eq!(got, "OFFSET_METADATA_TOO_LARGE");
 }

@@ -23,7 +23,10 @@ fn summary(response: &ListOffsetsResponse, base: i64) -> String {
         other => format!("[{other}] "),
     };
     let code = error(one.error_code);
-    format!("{partition}{code} offset={} epoch={}{time}", one.offset, one.leader_epoch)
+    format!(
+        "{partition}{code} offset={} epoch={}{time}",
+        one.offset, one.leader_epoch
+    )
 }
 
 #[test]
@@ -52,30 +55,61 @@ fn times_and_ends_are_found() {
         ("-3, v6 (before v7)", 6, -3, unsupported),
         ("-4, v7 (before v8)", 7, -4, unsupported),
         ("-5, v8 (before v9)", 8, -5, unsupported),
-        ("exact of 2nd record", 10, base + 1000, "NONE offset=1 epoch=0 time=+1000"),
-        ("between 2nd and 3rd", 10, base + 1500, "NONE offset=2 epoch=0 time=+2000"),
+        (
+            "exact of 2nd record",
+            10,
+            base + 1000,
+            "NONE offset=1 epoch=0 time=+1000",
+        ),
+        (
+            "between 2nd and 3rd",
+            10,
+            base + 1500,
+            "NONE offset=2 epoch=0 time=+2000",
+        ),
         ("in the future", 10, base + 1_000_000, none),
         ("0", 10, 0, "NONE offset=0 epoch=0 time=+0"),
         ("v1, latest", 1, -1, "NONE offset=4 epoch=-1"),
-        ("v1, time", 1, base + 1500, "NONE offset=2 epoch=-1 time=+2000"),
+        (
+            "v1, time",
+            1,
+            base + 1500,
+            "NONE offset=2 epoch=-1 time=+2000",
+        ),
     ] {
         let response = client.call(version, &listing(topic, 0, timestamp));
-        table.row(&format!("timestamp {what}"), summary(&response, base), expected);
+        table.row(
+            &format!("timestamp {what}"),
+            summary(&response, base),
+            expected,
+        );
     }
     let missing = "UNKNOWN_TOPIC_OR_PARTITION offset=-1 epoch=-1";
     let response = client.call(10, &listing("offsets-nowhere", 0, -1));
     table.row("unknown topic", summary(&response, base), missing);
     let response = client.call(10, &listing(topic, 7, -1));
-    table.row("unknown partition", summary(&response, base), &format!("[7] {missing}"));
+    table.row(
+        "unknown partition",
+        summary(&response, base),
+        &format!("[7] {missing}"),
+    );
     let mut request = listing(topic, 0, -1);
     request.topics[0].partitions[0].current_leader_epoch = 9;
     let expected = "UNKNOWN_LEADER_EPOCH offset=-1 epoch=-1";
-    table.row("currentLeaderEpoch 9", summary(&client.call(10, &request), base), expected);
+    table.row(
+        "currentLeaderEpoch 9",
+        summary(&client.call(10, &request), base),
+        expected,
+    );
     let mut request = listing(topic, 0, -1);
     let again = request.topics[0].partitions[0].clone();
     request.topics[0].partitions.push(again);
     let expected = "INVALID_REQUEST offset=-1 epoch=-1";
-    table.row("duplicate partition", summary(&client.call(10, &request), base), expected);
+    table.row(
+        "duplicate partition",
+        summary(&client.call(10, &request), base),
+        expected,
+    );
     table.finish();
 }
 
@@ -107,13 +141,27 @@ fn a_time_is_found_inside_batches_of_every_codec_and_in_old_segments() {
     let topic = "offsets-deep";
     create(&mut client, topic, 1, &[("segment.bytes", "1048576")]);
     let base = now_ms() - 10_000_000;
-    let filler: String = (0..5000).map(|n| char::from(b'a' + u8::try_from(n * n % 26).unwrap())).collect();
-    let codecs = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    let filler: String = (0..5000)
+        .map(|n| char::from(b'a' + u8::try_from(n * n % 26).unwrap()))
+        .collect();
+    let codecs = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ];
     let mut time = base;
     for round in 0..60 {
         for codec in codecs {
-            let options = if round % 2 == 0 { BatchOptions::default() } else { coded(codec) };
-            let records: Vec<_> = (0..4).map(|n| (time + n * 10, Some("k"), &filler[..])).collect();
+            let options = if round % 2 == 0 {
+                BatchOptions::default()
+            } else {
+                coded(codec)
+            };
+            let records: Vec<_> = (0..4)
+                .map(|n| (time + n * 10, Some("k"), &filler[..]))
+                .collect();
             produce(&mut client, topic, 0, batch(options, &records));
             time += 40;
         }
@@ -147,7 +195,11 @@ fn epochs_end_where_the_log_ends() {
     for (topic, epoch, expected) in [
         (topic, 0, "NONE epoch=0 end=4"),
         (topic, 5, "NONE epoch=-1 end=-1"),
-        ("offsets-nowhere", 0, "UNKNOWN_TOPIC_OR_PARTITION epoch=-1 end=-1"),
+        (
+            "offsets-nowhere",
+            0,
+            "UNKNOWN_TOPIC_OR_PARTITION epoch=-1 end=-1",
+        ),
     ] {
         let request = OffsetForLeaderEpochRequest {
             topics: vec![OffsetForLeaderTopic {
@@ -162,7 +214,12 @@ fn epochs_end_where_the_log_ends() {
         };
         let response = client.call(4, &request);
         let one = &response.topics[0].partitions[0];
-        let got = format!("{} epoch={} end={}", error(one.error_code), one.leader_epoch, one.end_offset);
+        let got = format!(
+            "{} epoch={} end={}",
+            error(one.error_code),
+            one.leader_epoch,
+            one.end_offset
+        );
         table.row(&format!("{topic}, epoch {epoch}"), got, expected);
     }
     table.finish();

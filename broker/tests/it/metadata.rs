@@ -63,12 +63,42 @@ fn topics_are_told_by_name_and_by_id() {
     let invalid = |name: &str| format!("INVALID_TOPIC_EXCEPTION {name} partitions=0");
     let long = "x".repeat(250);
     for (what, version, name, create, expected) in [
-        ("known", 12, "told", false, "NONE told partitions=2 id".to_owned()),
-        ("known, v9", 9, "told", false, "NONE told partitions=2".to_owned()),
-        ("known, v0", 0, "told", true, "NONE told partitions=2".to_owned()),
-        ("unknown, request does not allow", 12, "told-2", false, missing("told-2")),
+        (
+            "known",
+            12,
+            "told",
+            false,
+            "NONE told partitions=2 id".to_owned(),
+        ),
+        (
+            "known, v9",
+            9,
+            "told",
+            false,
+            "NONE told partitions=2".to_owned(),
+        ),
+        (
+            "known, v0",
+            0,
+            "told",
+            true,
+            "NONE told partitions=2".to_owned(),
+        ),
+        (
+            "unknown, request does not allow",
+            12,
+            "told-2",
+            false,
+            missing("told-2"),
+        ),
         ("invalid name, auto create", 12, "a b", true, invalid("a b")),
-        ("invalid name, no auto create", 12, "a b", false, invalid("a b")),
+        (
+            "invalid name, no auto create",
+            12,
+            "a b",
+            false,
+            invalid("a b"),
+        ),
         ("name of 250 characters", 12, &long, true, invalid(&long)),
         ("name \".\"", 12, ".", true, invalid(".")),
         ("name \"\"", 12, "", true, invalid("")),
@@ -84,13 +114,27 @@ fn topics_are_told_by_name_and_by_id() {
         table.row(what, summary(&response), &expected);
     }
     let response = client.call(12, &asking(&["told", "told"], false));
-    table.row("same topic twice", summary(&response), "NONE told partitions=2 id");
+    table.row(
+        "same topic twice",
+        summary(&response),
+        "NONE told partitions=2 id",
+    );
     let mut absent = [0; 16];
     absent[13] = 1;
     for (what, id, name, expected) in [
         ("v12 known id", id, None, "NONE told partitions=2 id"),
-        ("v12 unknown id", Uuid(absent), None, "UNKNOWN_TOPIC_ID null partitions=0 id"),
-        ("v12 zero id and null name", Uuid::ZERO, None, "UNKNOWN_SERVER_ERROR  partitions=0"),
+        (
+            "v12 unknown id",
+            Uuid(absent),
+            None,
+            "UNKNOWN_TOPIC_ID null partitions=0 id",
+        ),
+        (
+            "v12 zero id and null name",
+            Uuid::ZERO,
+            None,
+            "UNKNOWN_SERVER_ERROR  partitions=0",
+        ),
     ] {
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
@@ -114,12 +158,17 @@ fn the_cluster_is_told_in_every_version() {
     let mut ids = BTreeSet::new();
     for version in 0..=13 {
         let all = MetadataRequest {
-            topics: (version > 0).then_some(()).map_or(Some(Vec::new()), |()| None),
+            topics: (version > 0)
+                .then_some(())
+                .map_or(Some(Vec::new()), |()| None),
             ..asking(&[], true)
         };
         let response = client.call(version, &all);
         let name = Some("listed".to_owned());
-        assert!(response.topics.iter().any(|topic| topic.name == name), "all in v{version}");
+        assert!(
+            response.topics.iter().any(|topic| topic.name == name),
+            "all in v{version}"
+        );
         let broker_seen = &response.brokers[0];
         assert_eq!(i32::from(client.peer().port()), broker_seen.port);
         assert_eq!(broker_seen.host, "127.0.0.1");
@@ -144,8 +193,14 @@ fn the_cluster_is_told_in_every_version() {
     request.include_topic_authorized_operations = true;
     let response = client.call(12, &request);
     assert_eq!(response.topics[0].topic_authorized_operations, 3576);
-    for (endpoint, code) in [(2, "MISMATCHED_ENDPOINT_TYPE"), (9, "UNSUPPORTED_ENDPOINT_TYPE")] {
-        let request = DescribeClusterRequest { endpoint_type: endpoint, ..Default::default() };
+    for (endpoint, code) in [
+        (2, "MISMATCHED_ENDPOINT_TYPE"),
+        (9, "UNSUPPORTED_ENDPOINT_TYPE"),
+    ] {
+        let request = DescribeClusterRequest {
+            endpoint_type: endpoint,
+            ..Default::default()
+        };
         let response = client.call(1, &request);
         assert_eq!(error(response.error_code), code);
     }
@@ -155,7 +210,12 @@ fn the_cluster_is_told_in_every_version() {
 fn asking_creates_a_topic_where_both_sides_allow_it() {
     let broker = Broker::start();
     let mut client = broker.client();
-    for (name, version) in [("asked-12", 12), ("asked-4", 4), ("asked-3", 3), ("asked-0", 0)] {
+    for (name, version) in [
+        ("asked-12", 12),
+        ("asked-4", 4),
+        ("asked-3", 3),
+        ("asked-0", 0),
+    ] {
         client.call(version, &asking(&[name], true));
         await_leaders(&mut client, name, 1);
     }
@@ -179,7 +239,11 @@ fn a_broker_may_be_told_not_to_create_topics() {
         table.row("unknown", summary(&response), expected);
     }
     let response = client.call(12, &asking(&["a b"], true));
-    table.row("invalid name", summary(&response), "INVALID_TOPIC_EXCEPTION a b partitions=0");
+    table.row(
+        "invalid name",
+        summary(&response),
+        "INVALID_TOPIC_EXCEPTION a b partitions=0",
+    );
     table.finish();
 }
 
@@ -192,7 +256,10 @@ fn partitions_are_told_page_by_page() {
     let request = |names: &[&str], limit, cursor| DescribeTopicPartitionsRequest {
         topics: names
             .iter()
-            .map(|&name| TopicRequest { name: name.to_owned(), ..TopicRequest::default() })
+            .map(|&name| TopicRequest {
+                name: name.to_owned(),
+                ..TopicRequest::default()
+            })
             .collect(),
         response_partition_limit: limit,
         cursor,
@@ -204,8 +271,10 @@ fn partitions_are_told_page_by_page() {
         .iter()
         .map(|topic| (topic.name.as_deref().unwrap_or(""), error(topic.error_code)))
         .collect();
-    let expected =
-        [("a b", "INVALID_TOPIC_EXCEPTION"), ("paged-no", "UNKNOWN_TOPIC_OR_PARTITION")];
+    let expected = [
+        ("a b", "INVALID_TOPIC_EXCEPTION"),
+        ("paged-no", "UNKNOWN_TOPIC_OR_PARTITION"),
+    ];
     assert_eq!(got, expected);
     let mut pages = Vec::new();
     let mut cursor = None;
@@ -214,10 +283,16 @@ fn partitions_are_told_page_by_page() {
         for topic in &response.topics {
             assert_eq!(error(topic.error_code), "NONE");
             for one in &topic.partitions {
-                pages.push(format!("{}-{}", topic.name.as_deref().unwrap(), one.partition_index));
+                pages.push(format!(
+                    "{}-{}",
+                    topic.name.as_deref().unwrap(),
+                    one.partition_index
+                ));
             }
         }
-        let Some(next) = response.next_cursor else { break };
+        let Some(next) = response.next_cursor else {
+            break;
+        };
         cursor = Some(RequestCursor {
             topic_name: next.topic_name,
             partition_index: next.partition_index,
@@ -225,7 +300,17 @@ fn partitions_are_told_page_by_page() {
         });
         assert!(pages.len() < 10, "it does not end");
     }
-    assert_eq!(pages, ["paged-0", "paged-1", "paged-2", "paged-3", "paged-4", "paged-2-0"]);
+    assert_eq!(
+        pages,
+        [
+            "paged-0",
+            "paged-1",
+            "paged-2",
+            "paged-3",
+            "paged-4",
+            "paged-2-0"
+        ]
+    );
 }
 
 #[test]
@@ -246,12 +331,15 @@ fn partitions_spread_over_the_shards_all_serve() {
     for client in &mut clients {
         for partition in 0..16 {
             let read = crate::topics::read_all(client, "spread", partition, 0);
-            let expected: Vec<_> =
-                (0..3).map(|round| (round, format!("{partition} {round}").into_bytes())).collect();
+            let expected: Vec<_> = (0..3)
+                .map(|round| (round, format!("{partition} {round}").into_bytes()))
+                .collect();
             assert_eq!(read, expected);
         }
     }
     eventually("every shard's image has the topic", || {
-        clients.iter_mut().all(|client| describe(client, "spread").partitions.len() == 16)
+        clients
+            .iter_mut()
+            .all(|client| describe(client, "spread").partitions.len() == 16)
     });
 }

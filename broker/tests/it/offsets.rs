@@ -104,11 +104,16 @@ pub(crate) fn committed(
         .flat_map(|topic| topic.partitions.iter().map(move |one| (topic, one)))
         .map(|(topic, one)| {
             assert_eq!(one.error_code, 0, "{}-{}", topic.name, one.partition_index);
-            format!("{}-{}={}", topic.name, one.partition_index, one.committed_offset)
+            format!(
+                "{}-{}={}",
+                topic.name, one.partition_index, one.committed_offset
+            )
         })
         .collect();
     offsets.sort();
-    format!("{} {}", error(group.error_code), offsets.join(" ")).trim_end().to_owned()
+    format!("{} {}", error(group.error_code), offsets.join(" "))
+        .trim_end()
+        .to_owned()
 }
 
 #[test]
@@ -120,50 +125,140 @@ fn a_commit_is_for_members_and_for_groups_without_members() {
     await_coordinator(&mut client, group);
     let member = join(&mut client, group).member_id;
     client.call(5, &syncing(group, 1, &member, &[]));
-    let good = Commit { generation: 1, member: &member, ..Commit::of(group, topic, 5) };
+    let good = Commit {
+        generation: 1,
+        member: &member,
+        ..Commit::of(group, topic, 5)
+    };
     let long = "m".repeat(5000);
     let mut table = Table::new("OffsetCommit");
     for (what, request, expected) in [
         ("good member", good, "NONE"),
-        ("old generation 0", Commit { generation: 0, ..good }, "ILLEGAL_GENERATION"),
-        ("generation 9", Commit { generation: 9, ..good }, "ILLEGAL_GENERATION"),
-        ("unknown member", Commit { member: "zz", ..good }, "UNKNOWN_MEMBER_ID"),
+        (
+            "old generation 0",
+            Commit {
+                generation: 0,
+                ..good
+            },
+            "ILLEGAL_GENERATION",
+        ),
+        (
+            "generation 9",
+            Commit {
+                generation: 9,
+                ..good
+            },
+            "ILLEGAL_GENERATION",
+        ),
+        (
+            "unknown member",
+            Commit {
+                member: "zz",
+                ..good
+            },
+            "UNKNOWN_MEMBER_ID",
+        ),
         (
             "generation -1, empty member, group with members",
             Commit::of(group, topic, 5),
             "UNKNOWN_MEMBER_ID",
         ),
-        ("group unknown (simple consumer)", Commit::of("commits-simple", topic, 7), "NONE"),
+        (
+            "group unknown (simple consumer)",
+            Commit::of("commits-simple", topic, 7),
+            "NONE",
+        ),
         (
             "generation 5, group unknown",
-            Commit { version: 9, generation: 5, group: "commits-no", ..good },
+            Commit {
+                version: 9,
+                generation: 5,
+                group: "commits-no",
+                ..good
+            },
             "GROUP_ID_NOT_FOUND",
         ),
         (
             "generation 5, group unknown, v8",
-            Commit { generation: 5, group: "commits-no", ..good },
+            Commit {
+                generation: 5,
+                group: "commits-no",
+                ..good
+            },
             "ILLEGAL_GENERATION",
         ),
-        ("unknown topic", Commit { topic: "nope", ..good }, "UNKNOWN_TOPIC_OR_PARTITION"),
-        ("unknown partition", Commit { partition: 77, ..good }, "UNKNOWN_TOPIC_OR_PARTITION"),
+        (
+            "unknown topic",
+            Commit {
+                topic: "nope",
+                ..good
+            },
+            "UNKNOWN_TOPIC_OR_PARTITION",
+        ),
+        (
+            "unknown partition",
+            Commit {
+                partition: 77,
+                ..good
+            },
+            "UNKNOWN_TOPIC_OR_PARTITION",
+        ),
         (
             "metadata 5000 bytes",
-            Commit { metadata: Some(&long), ..good },
+            Commit {
+                metadata: Some(&long),
+                ..good
+            },
             "OFFSET_METADATA_TOO_LARGE",
         ),
-        ("offset -1", Commit { offset: -1, partition: 1, ..good }, "NONE"),
-        ("offset -7", Commit { offset: -7, partition: 1, ..good }, "NONE"),
+        (
+            "offset -1",
+            Commit {
+                offset: -1,
+                partition: 1,
+                ..good
+            },
+            "NONE",
+        ),
+        (
+            "offset -7",
+            Commit {
+                offset: -7,
+                partition: 1,
+                ..good
+            },
+            "NONE",
+        ),
         ("empty group id", Commit::of("", topic, 5), "NONE"),
-        ("null metadata", Commit { metadata: None, ..good }, "NONE"),
+        (
+            "null metadata",
+            Commit {
+                metadata: None,
+                ..good
+            },
+            "NONE",
+        ),
     ] {
         table.row(what, commit(&mut client, &request), expected);
     }
     table.finish();
     let mut table = Table::new("OffsetFetch");
     let all = committed(&mut client, group, None);
-    table.row("all (null topics)", all, "NONE commits-topic-0=5 commits-topic-1=-7");
-    table.row("unknown group", committed(&mut client, "commits-never", None), "NONE");
-    let got = committed(&mut client, group, Some(&[(topic, &[0, 55]), ("nope", &[0])]));
+    table.row(
+        "all (null topics)",
+        all,
+        "NONE commits-topic-0=5 commits-topic-1=-7",
+    );
+    table.row(
+        "unknown group",
+        committed(&mut client, "commits-never", None),
+        "NONE",
+    );
+    let got = committed(
+        &mut client,
+        group,
+        Some(&[(topic, &[0, 55]), ("nope", &[0])]),
+    );
     let expected = "NONE commits-topic-0=5 commits-topic-55=-1 nope-0=-1";
     table.row("named, uncommitted partition", got, expected);
     let got = committed(&mut client, "commits-simple", None);
@@ -224,7 +319,10 @@ fn offsets_and_groups_survive_a_stop_and_a_crash() {
         for (number, group) in (0..).zip(&groups) {
             for partition in 0..3 {
                 let offset = round * 1000 + number * 10 + i64::from(partition);
-                let request = Commit { partition, ..Commit::of(group, "lasting-topic", offset) };
+                let request = Commit {
+                    partition,
+                    ..Commit::of(group, "lasting-topic", offset)
+                };
                 assert_eq!(commit(&mut client, &request), "NONE");
             }
         }
@@ -238,9 +336,16 @@ fn offsets_and_groups_survive_a_stop_and_a_crash() {
         for (number, group) in (0..).zip(&groups) {
             await_coordinator(&mut client, group);
             let expected = (0..3).fold("NONE".to_owned(), |text, partition| {
-                format!("{text} lasting-topic-{partition}={}", round * 1000 + number * 10 + partition)
+                format!(
+                    "{text} lasting-topic-{partition}={}",
+                    round * 1000 + number * 10 + partition
+                )
             });
-            assert_eq!(committed(&mut client, group, None), expected, "{group}, round {round}");
+            assert_eq!(
+                committed(&mut client, group, None),
+                expected,
+                "{group}, round {round}"
+            );
         }
     }
 }

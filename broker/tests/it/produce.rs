@@ -34,7 +34,11 @@ fn summary(response: &ProduceResponse) -> String {
                 error(one.error_code),
                 one.base_offset,
                 one.log_start_offset,
-                if one.log_append_time_ms == -1 { "" } else { " time" },
+                if one.log_append_time_ms == -1 {
+                    ""
+                } else {
+                    " time"
+                },
             );
             for record in &one.record_errors {
                 let why = message(record.batch_index_error_message.as_ref());
@@ -84,18 +88,39 @@ fn a_good_batch_is_taken_in_every_form() {
     let broker = Broker::start();
     let mut client = broker.client();
     let id = create(&mut client, "produce-good", 1, &[]);
-    create(&mut client, "produce-time", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    create(
+        &mut client,
+        "produce-time",
+        1,
+        &[("message.timestamp.type", "LogAppendTime")],
+    );
     let mut table = Table::new("Produce");
     let good = || producing("produce-good", 0, values(&["v0"]));
     table.row("v9", ask(&mut client, 9, &good()), "NONE base=0 start=0");
     let with_id = by_id(id, values(&["v0"]));
-    table.row("v13 with topic id", ask(&mut client, 13, &with_id), "NONE base=1 start=0");
+    table.row(
+        "v13 with topic id",
+        ask(&mut client, 13, &with_id),
+        "NONE base=1 start=0",
+    );
     table.row("v3", ask(&mut client, 3, &good()), "NONE base=2 start=-1");
     let timed = producing("produce-time", 0, values(&["v0"]));
-    table.row("v7, LogAppendTime", ask(&mut client, 7, &timed), "NONE base=0 start=0 time");
+    table.row(
+        "v7, LogAppendTime",
+        ask(&mut client, 7, &timed),
+        "NONE base=0 start=0 time",
+    );
     for version in 4..=12 {
-        let expected = format!("NONE base={} start={}", version - 1, if version < 5 { -1 } else { 0 });
-        table.row(&format!("v{version}"), ask(&mut client, version, &good()), &expected);
+        let expected = format!(
+            "NONE base={} start={}",
+            version - 1,
+            if version < 5 { -1 } else { 0 }
+        );
+        table.row(
+            &format!("v{version}"),
+            ask(&mut client, version, &good()),
+            &expected,
+        );
     }
     let mut trailing = values(&["v0"]);
     trailing.extend_from_slice(&[1, 2, 3, 4]);
@@ -107,12 +132,20 @@ fn a_good_batch_is_taken_in_every_form() {
     for (what, timestamp) in [("timestamp -1", -1), ("timestamp -5", -5)] {
         let base = end_offset(&mut client, "produce-good", 0);
         let expected = format!("NONE base={base} start=0");
-        table.row(what, send(&mut client, "produce-good", at(timestamp)), &expected);
+        table.row(
+            what,
+            send(&mut client, "produce-good", at(timestamp)),
+            &expected,
+        );
     }
     let late = (now_ms() + 999).to_be_bytes();
     for (what, field, bytes) in [
         ("maxTimestamp field wrong", MAX_TIMESTAMP, &late[..]),
-        ("partitionLeaderEpoch 42", LEADER_EPOCH, &42_i32.to_be_bytes()[..]),
+        (
+            "partitionLeaderEpoch 42",
+            LEADER_EPOCH,
+            &42_i32.to_be_bytes()[..],
+        ),
     ] {
         let base = end_offset(&mut client, "produce-good", 0);
         let sent = patched(values(&["v0"]), field, bytes);
@@ -130,10 +163,28 @@ fn a_bad_batch_is_refused_with_kafkas_code_and_words() {
     let broker = Broker::start();
     let mut client = broker.client();
     create(&mut client, "produce-bad", 1, &[]);
-    create(&mut client, "produce-small", 1, &[("max.message.bytes", "500")]);
-    create(&mut client, "produce-keyed", 1, &[("cleanup.policy", "compact")]);
-    let limits = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
-    create(&mut client, "produce-now", 1, &limits.map(|name| (name, "1000")));
+    create(
+        &mut client,
+        "produce-small",
+        1,
+        &[("max.message.bytes", "500")],
+    );
+    create(
+        &mut client,
+        "produce-keyed",
+        1,
+        &[("cleanup.policy", "compact")],
+    );
+    let limits = [
+        "message.timestamp.before.max.ms",
+        "message.timestamp.after.max.ms",
+    ];
+    create(
+        &mut client,
+        "produce-now",
+        1,
+        &limits.map(|name| (name, "1000")),
+    );
     let mut table = Table::new("Produce");
     let t = "produce-bad";
     let one = || values(&["v0"]);
@@ -144,17 +195,46 @@ fn a_bad_batch_is_refused_with_kafkas_code_and_words() {
     let invalid_early = format!("INVALID_RECORD {early}");
     let invalid = format!("INVALID_RECORD {late}");
     let mut refuse = |what: &str, version: i16, records: Vec<u8>, expected: &str| {
-        table.row(what, ask(&mut client, version, &producing(t, 0, records)), expected);
+        table.row(
+            what,
+            ask(&mut client, version, &producing(t, 0, records)),
+            expected,
+        );
     };
     refuse("bad CRC", 9, bad_crc(), &corrupt);
     refuse("bad CRC, v3", 3, bad_crc(), &corrupt);
-    refuse("magic 1 in a v2-shaped batch", 9, patched(one(), MAGIC, &[1]), &invalid_early);
-    refuse("magic 0 in a v2-shaped batch", 9, patched(one(), MAGIC, &[0]), &invalid_early);
+    refuse(
+        "magic 1 in a v2-shaped batch",
+        9,
+        patched(one(), MAGIC, &[1]),
+        &invalid_early,
+    );
+    refuse(
+        "magic 0 in a v2-shaped batch",
+        9,
+        patched(one(), MAGIC, &[0]),
+        &invalid_early,
+    );
     let magic = format!("{corrupt} message=Invalid magic found in record: 3");
     refuse("magic 3", 9, patched(one(), MAGIC, &[3]), &magic);
-    refuse("real magic-1 message set, v3", 3, old_message(), &invalid_early);
-    refuse("real magic-1 message set, v9", 9, old_message(), &invalid_early);
-    refuse("two batches in one partition", 9, [one(), one()].concat(), &invalid_early);
+    refuse(
+        "real magic-1 message set, v3",
+        3,
+        old_message(),
+        &invalid_early,
+    );
+    refuse(
+        "real magic-1 message set, v9",
+        9,
+        old_message(),
+        &invalid_early,
+    );
+    refuse(
+        "two batches in one partition",
+        9,
+        [one(), one()].concat(),
+        &invalid_early,
+    );
     refuse("records field of 0 bytes", 9, Vec::new(), &invalid_early);
     let none = patched(one(), COUNT, &0_i32.to_be_bytes());
     let none = patched(none, LAST_OFFSET_DELTA, &(-1_i32).to_be_bytes());
@@ -167,18 +247,51 @@ fn a_bad_batch_is_refused_with_kafkas_code_and_words() {
     refuse("record count 1 but two records inside", 9, lying, &invalid);
     let delta = patched(one(), LAST_OFFSET_DELTA, &5_i32.to_be_bytes());
     refuse("lastOffsetDelta 5 with 1 record", 9, delta, &invalid);
-    refuse("baseOffset 77", 9, patched(one(), 0, &77_i64.to_be_bytes()), &invalid);
+    refuse(
+        "baseOffset 77",
+        9,
+        patched(one(), 0, &77_i64.to_be_bytes()),
+        &invalid,
+    );
     let cut = one();
-    refuse("batch cut short", 9, cut[..cut.len() - 4].to_vec(), &invalid_early);
+    refuse(
+        "batch cut short",
+        9,
+        cut[..cut.len() - 4].to_vec(),
+        &invalid_early,
+    );
     let mut short = one();
     short[LENGTH..LENGTH + 4].copy_from_slice(&5_i32.to_be_bytes());
     let text = "Record size 5 is less than the minimum record overhead (14)";
-    refuse("batch length field 5", 9, short, &format!("{corrupt} message={text}"));
-    let control = BatchOptions { control: true, ..BatchOptions::default() };
-    refuse("control batch", 9, batch(control, &[(now_ms(), Some("k"), "v")]), &invalid);
+    refuse(
+        "batch length field 5",
+        9,
+        short,
+        &format!("{corrupt} message={text}"),
+    );
+    let control = BatchOptions {
+        control: true,
+        ..BatchOptions::default()
+    };
+    refuse(
+        "control batch",
+        9,
+        batch(control, &[(now_ms(), Some("k"), "v")]),
+        &invalid,
+    );
     let unknown = format!("UNKNOWN_SERVER_ERROR {late}");
-    refuse("compression code 5", 9, patched(one(), ATTRIBUTES, &[0, 5]), &unknown);
-    refuse("gzip flagged, data not gzip", 9, patched(one(), ATTRIBUTES, &[0, 1]), &unknown);
+    refuse(
+        "compression code 5",
+        9,
+        patched(one(), ATTRIBUTES, &[0, 5]),
+        &unknown,
+    );
+    refuse(
+        "gzip flagged, data not gzip",
+        9,
+        patched(one(), ATTRIBUTES, &[0, 1]),
+        &unknown,
+    );
     let zstd = batch(coded(Codec::Zstd), &[(now_ms(), None, "v0")]);
     let expected = format!("UNSUPPORTED_COMPRESSION_TYPE {early}");
     refuse("zstd batch in v3 (before v7)", 3, zstd, &expected);
@@ -194,17 +307,30 @@ fn a_bad_batch_is_refused_with_kafkas_code_and_words() {
     let expected = format!("MESSAGE_TOO_LARGE {early}");
     for version in [9, 3] {
         let request = producing("produce-small", 0, large());
-        table.row("larger than max.message.bytes", ask(&mut client, version, &request), &expected);
+        table.row(
+            "larger than max.message.bytes",
+            ask(&mut client, version, &request),
+            &expected,
+        );
     }
-    let text = "Compacted topic cannot accept message without key in topic partition produce-keyed-0";
+    let text =
+        "Compacted topic cannot accept message without key in topic partition produce-keyed-0";
     let expected = format!(
         "{invalid} record=0 message={text} message=One or more records have been rejected due to 1 \
          record errors in total, and only showing the first three errors at most: \
          [RecordError(batchIndex=0, message='{text}')]"
     );
-    table.row("null key, compacted topic", send(&mut client, "produce-keyed", one()), &expected);
+    table.row(
+        "null key, compacted topic",
+        send(&mut client, "produce-keyed", one()),
+        &expected,
+    );
     let request = producing("produce-keyed", 0, one());
-    table.row("null key, compacted topic, v3", ask(&mut client, 3, &request), &invalid_early);
+    table.row(
+        "null key, compacted topic, v3",
+        ask(&mut client, 3, &request),
+        &invalid_early,
+    );
     let expected = format!(
         "INVALID_TIMESTAMP {late} record=0 message=Timestamp # of message with offset 0 is out of \
          range. The timestamp should be within [#, #] message=One or more records have been \
@@ -215,7 +341,12 @@ fn a_bad_batch_is_refused_with_kafkas_code_and_words() {
         table.row(&format!("timestamp {what} the limit"), got, &expected);
     }
     table.finish();
-    for topic in ["produce-bad", "produce-small", "produce-keyed", "produce-now"] {
+    for topic in [
+        "produce-bad",
+        "produce-small",
+        "produce-keyed",
+        "produce-now",
+    ] {
         assert_eq!(end_offset(&mut client, topic, 0), 0, "{topic} stays empty");
     }
 }
@@ -230,7 +361,11 @@ fn a_bad_address_or_bad_acks_are_refused() {
     for acks in [2, -2] {
         let request = ProduceRequest { acks, ..good() };
         let expected = "INVALID_REQUIRED_ACKS base=-1 start=-1";
-        table.row(&format!("acks={acks}"), ask(&mut client, 9, &request), expected);
+        table.row(
+            &format!("acks={acks}"),
+            ask(&mut client, 9, &request),
+            expected,
+        );
     }
     let unknown = "UNKNOWN_TOPIC_OR_PARTITION base=-1 start=-1";
     for (what, topic, partition) in [
@@ -248,24 +383,41 @@ fn a_bad_address_or_bad_acks_are_refused() {
     }
     let mut absent = [0; 16];
     absent[13] = 1;
-    for (what, id) in [("unknown topic id", Uuid(absent)), ("zero topic id", Uuid::ZERO)] {
+    for (what, id) in [
+        ("unknown topic id", Uuid(absent)),
+        ("zero topic id", Uuid::ZERO),
+    ] {
         let got = ask(&mut client, 13, &by_id(id, values(&["v0"])));
         table.row(what, got, "UNKNOWN_TOPIC_ID base=-1 start=-1");
     }
-    let nothing = ProduceRequest { topic_data: Vec::new(), ..good() };
+    let nothing = ProduceRequest {
+        topic_data: Vec::new(),
+        ..good()
+    };
     table.row("no topics at all", ask(&mut client, 9, &nothing), "");
     let mut twice = good();
     let data = twice.topic_data[0].partition_data[0].clone();
     twice.topic_data[0].partition_data.push(data);
     // Kafka keeps the last of the two and answers once; see the deviations of the handler.
     let expected = "NONE base=0 start=0, NONE base=1 start=0";
-    table.row("same partition twice", ask(&mut client, 9, &twice), expected);
+    table.row(
+        "same partition twice",
+        ask(&mut client, 9, &twice),
+        expected,
+    );
     let mut twice = good();
     twice.topic_data.push(twice.topic_data[0].clone());
     let expected = "NONE base=2 start=0, NONE base=3 start=0";
     table.row("same topic twice", ask(&mut client, 9, &twice), expected);
-    let transactional = BatchOptions { transactional: true, ..BatchOptions::default() };
-    let request = producing("produce-there", 0, batch(transactional, &[(now_ms(), None, "v")]));
+    let transactional = BatchOptions {
+        transactional: true,
+        ..BatchOptions::default()
+    };
+    let request = producing(
+        "produce-there",
+        0,
+        batch(transactional, &[(now_ms(), None, "v")]),
+    );
     table.row(
         "transactional attribute without transactional id",
         ask(&mut client, 9, &request),
@@ -290,13 +442,18 @@ fn without_acks_there_is_no_answer_and_a_refusal_closes() {
     let broker = Broker::start();
     let mut client = broker.client();
     create(&mut client, "produce-acks0", 1, &[]);
-    let quiet = |topic: &str, records| ProduceRequest { acks: 0, ..producing(topic, 0, records) };
+    let quiet = |topic: &str, records| ProduceRequest {
+        acks: 0,
+        ..producing(topic, 0, records)
+    };
     for _ in 0..100 {
         client.send(9, &quiet("produce-acks0", values(&["v0"])));
     }
     // The next answer is that of the next request.
     client.call(0, &ApiVersionsRequest::default());
-    eventually("all are there", || end_offset(&mut client, "produce-acks0", 0) == 100);
+    eventually("all are there", || {
+        end_offset(&mut client, "produce-acks0", 0) == 100
+    });
     assert_eq!(client.hear(Duration::from_millis(50)), Heard::Silence);
     for (what, request) in [
         ("bad CRC", quiet("produce-acks0", bad_crc())),
@@ -325,20 +482,37 @@ fn compressed_batches_pass_through_byte_for_byte() {
     let broker = Broker::start();
     let mut client = broker.client();
     let text = "the same words again and again, ".repeat(40);
-    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+    for codec in [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ] {
         let topic = format!("produce-{}", codec.name());
         create(&mut client, &topic, 1, &[]);
-        let records: Vec<_> = (0..20).map(|_| (now_ms(), Some("key"), text.as_str())).collect();
+        let records: Vec<_> = (0..20)
+            .map(|_| (now_ms(), Some("key"), text.as_str()))
+            .collect();
         let sent = batch(coded(codec), &records);
-        assert_eq!(crate::topics::produce(&mut client, &topic, 0, sent.clone()), 0);
-        assert_eq!(crate::topics::produce(&mut client, &topic, 0, sent.clone()), 20);
+        assert_eq!(
+            crate::topics::produce(&mut client, &topic, 0, sent.clone()),
+            0
+        );
+        assert_eq!(
+            crate::topics::produce(&mut client, &topic, 0, sent.clone()),
+            20
+        );
         let fetched = client.call(12, &crate::topics::fetching(&topic, 0, 0));
         let fetched = crate::topics::only_records(&fetched);
         let mut first = sent.clone();
         first[LEADER_EPOCH..LEADER_EPOCH + 4].copy_from_slice(&0_i32.to_be_bytes());
         let mut second = first.clone();
         second[..8].copy_from_slice(&20_i64.to_be_bytes());
-        assert!(fetched == [first, second].concat(), "{codec} is not passed through");
+        assert!(
+            fetched == [first, second].concat(),
+            "{codec} is not passed through"
+        );
         assert_eq!(read_all(&mut client, &topic, 0, 0).len(), 40);
     }
 }

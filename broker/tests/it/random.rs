@@ -35,7 +35,9 @@ impl Random {
 /// A number from the environment, or the usual one.
 pub(crate) fn number(variable: &str, usual: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
         Err(_) => usual,
     }
 }

@@ -13,7 +13,9 @@ use corelog_storage::types::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 /// Milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
     i64::try_from(since.as_millis()).expect("before the year 292 million")
 }
 
@@ -25,10 +27,19 @@ pub(crate) fn batch(options: BatchOptions, records: &[Record<'_>]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(options);
     for &(timestamp, key, value) in records {
         builder
-            .append(Timestamp(timestamp), key.map(str::as_bytes), Some(value.as_bytes()), &[])
+            .append(
+                Timestamp(timestamp),
+                key.map(str::as_bytes),
+                Some(value.as_bytes()),
+                &[],
+            )
             .expect("small records");
     }
-    builder.finish().expect("there are records").to_bytes().to_vec()
+    builder
+        .finish()
+        .expect("there are records")
+        .to_bytes()
+        .to_vec()
 }
 
 /// A batch of values without keys, with the time of now.
@@ -56,7 +67,10 @@ pub(crate) fn sequenced(id: i64, epoch: i16, sequence: i32, count: usize) -> Vec
 
 /// The options of a batch with this codec.
 pub(crate) fn coded(codec: Codec) -> BatchOptions {
-    BatchOptions { compression: codec.into(), ..BatchOptions::default() }
+    BatchOptions {
+        compression: codec.into(),
+        ..BatchOptions::default()
+    }
 }
 
 /// Puts bytes into a batch and makes its checksum right again.
@@ -95,7 +109,11 @@ fn crc32(bytes: &[u8]) -> u32 {
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc
@@ -108,7 +126,9 @@ pub(crate) fn read(records: &Bytes) -> Vec<(i64, Vec<u8>)> {
     let mut read = Vec::new();
     while let Ok(Some(batch)) = UncheckedBatch::take(&mut rest) {
         let batch = batch.check().expect("what a broker sends is whole");
-        let payload = batch.open(64 << 20).expect("what a broker sends can be opened");
+        let payload = batch
+            .open(64 << 20)
+            .expect("what a broker sends can be opened");
         for record in payload.records() {
             let record = record.expect("what a broker sends can be read");
             read.push((record.offset.0, record.value.unwrap_or_default().to_vec()));

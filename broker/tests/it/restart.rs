@@ -14,7 +14,13 @@ fn topics_and_records_survive_stops_and_crashes() {
     let mut broker = Broker::start();
     let mut client = broker.client();
     let id = create(&mut client, "kept", 6, &[("segment.bytes", "1048576")]);
-    let codecs = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    let codecs = [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ];
     let filler = "words of no weight ".repeat(400);
     let mut expected = vec![Vec::new(); 6];
     for round in 0..4 {
@@ -23,7 +29,12 @@ fn topics_and_records_survive_stops_and_crashes() {
                 for number in 0..10 {
                     let value = format!("{round} {partition} {number} {codec} {filler}");
                     let records = [(now_ms(), Some("key"), value.as_str())];
-                    let offset = produce(&mut client, "kept", partition, batch(coded(codec), &records));
+                    let offset = produce(
+                        &mut client,
+                        "kept",
+                        partition,
+                        batch(coded(codec), &records),
+                    );
                     expected.push((offset, value.into_bytes()));
                 }
             }
@@ -38,7 +49,10 @@ fn topics_and_records_survive_stops_and_crashes() {
         assert_eq!(describe(&mut client, "kept").topic_id, id);
         for (partition, expected) in (0..6).zip(&expected) {
             let read = read_all(&mut client, "kept", partition, 0);
-            assert!(read == *expected, "partition {partition} after round {round}");
+            assert!(
+                read == *expected,
+                "partition {partition} after round {round}"
+            );
         }
     }
 }
@@ -47,8 +61,15 @@ fn topics_and_records_survive_stops_and_crashes() {
 fn the_cluster_keeps_its_id_and_the_directory_its_names() {
     let mut broker = Broker::start();
     let cluster = |broker: &Broker| {
-        let request = MetadataRequest { topics: Some(Vec::new()), ..MetadataRequest::default() };
-        broker.client().call(12, &request).cluster_id.expect("a cluster id")
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+            ..MetadataRequest::default()
+        };
+        broker
+            .client()
+            .call(12, &request)
+            .cluster_id
+            .expect("a cluster id")
     };
     let id = cluster(&broker);
     let mut client = broker.client();
@@ -77,7 +98,10 @@ fn the_cluster_keeps_its_id_and_the_directory_its_names() {
     let meta = fs::read_to_string(data.join("meta.properties")).expect("it can be read");
     assert!(meta.contains(&format!("cluster.id={id}")), "{meta}");
     broker.launch();
-    assert!(!data.join(".kafka_cleanshutdown").exists(), "it says nothing of a broker that runs");
+    assert!(
+        !data.join(".kafka_cleanshutdown").exists(),
+        "it says nothing of a broker that runs"
+    );
 }
 
 #[test]
@@ -86,13 +110,20 @@ fn a_stop_answers_what_is_in_flight() {
     let mut client = broker.client();
     create(&mut client, "in-flight", 1, &[]);
     let sent: Vec<_> = (0..200)
-        .map(|_| client.send(9, &crate::topics::producing("in-flight", 0, values(&["v0"]))))
+        .map(|_| {
+            client.send(
+                9,
+                &crate::topics::producing("in-flight", 0, values(&["v0"])),
+            )
+        })
         .collect();
     broker.stop();
     let mut acknowledged = 0;
     for sent in sent {
         type Produce = corelog_net::wire::messages::produce::ProduceRequest;
-        let Some(response) = client.try_receive::<Produce>(sent) else { break };
+        let Some(response) = client.try_receive::<Produce>(sent) else {
+            break;
+        };
         let answer = &response.responses[0].partition_responses[0];
         if answer.error_code == 0 {
             assert_eq!(answer.base_offset, acknowledged);

@@ -18,7 +18,11 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, rows: 0, wrong: String::new() }
+        Self {
+            name,
+            rows: 0,
+            wrong: String::new(),
+        }
     }
 
     /// Compares one row.
@@ -26,7 +30,10 @@ impl Table {
         self.rows += 1;
         let got = got.to_string();
         if got != expected {
-            let _ = write!(self.wrong, "\n{what}\n  got      {got}\n  expected {expected}");
+            let _ = write!(
+                self.wrong,
+                "\n{what}\n  got      {got}\n  expected {expected}"
+            );
         }
     }
 

@@ -14,9 +14,7 @@ use crate::groups::await_coordinator;
 use crate::harness::Broker;
 use crate::records::values;
 use crate::table::{Table, error, message};
-use crate::topics::{
-    await_leaders, create, delete, describe, end_offset, produce, read_all,
-};
+use crate::topics::{await_leaders, create, delete, describe, end_offset, produce, read_all};
 
 /// A topic of one partition and one replica, with something changed.
 fn topic(name: &str, change: impl FnOnce(&mut CreatableTopic)) -> CreatableTopic {
@@ -44,7 +42,11 @@ fn ask(client: &mut Client, topics: Vec<CreatableTopic>, validate_only: bool) ->
     };
     if one.error_code != 0 {
         assert!(one.topic_id.is_zero(), "{one:?}");
-        return format!("{}{}", error(one.error_code), message(one.error_message.as_ref()));
+        return format!(
+            "{}{}",
+            error(one.error_code),
+            message(one.error_message.as_ref())
+        );
     }
     assert!(!one.topic_id.is_zero(), "{one:?}");
     format!(
@@ -84,45 +86,99 @@ fn topics_are_created_and_refused() {
     row("good", topic("creates-2", |_| ()), false, good);
     row("exists", topic("creates", |_| ()), false, exists);
     row("validate only, new", topic("creates-3", |_| ()), true, good);
-    row("validate only, again", topic("creates-3", |_| ()), true, good);
-    row("validate only, exists", topic("creates", |_| ()), true, exists);
+    row(
+        "validate only, again",
+        topic("creates-3", |_| ()),
+        true,
+        good,
+    );
+    row(
+        "validate only, exists",
+        topic("creates", |_| ()),
+        true,
+        exists,
+    );
     let defaults = |t: &mut CreatableTopic| (t.num_partitions, t.replication_factor) = (-1, -1);
-    row("partitions -1, rf -1 (defaults)", topic("creates-4", defaults), false, good);
+    row(
+        "partitions -1, rf -1 (defaults)",
+        topic("creates-4", defaults),
+        false,
+        good,
+    );
     for count in [0, -2] {
-        let expected =
-            "INVALID_PARTITIONS message=Number of partitions was set to an invalid non-positive value.";
-        row("partitions", topic("b", |t| t.num_partitions = count), false, expected);
+        let expected = "INVALID_PARTITIONS message=Number of partitions was set to an invalid non-positive value.";
+        row(
+            "partitions",
+            topic("b", |t| t.num_partitions = count),
+            false,
+            expected,
+        );
     }
     let expected = "INVALID_REPLICATION_FACTOR message=Replication factor must be larger than 0, or -1 \
                     to use the default value.";
-    row("rf 0", topic("b", |t| t.replication_factor = 0), false, expected);
+    row(
+        "rf 0",
+        topic("b", |t| t.replication_factor = 0),
+        false,
+        expected,
+    );
     let expected = "INVALID_REPLICATION_FACTOR message=Unable to replicate the partition 2 time(s): \
                     The target replication factor of 2 cannot be reached because only 1 broker(s) \
                     are registered or some brokers have all their log directories cordoned.";
-    row("rf 2", topic("b", |t| t.replication_factor = 2), false, expected);
+    row(
+        "rf 2",
+        topic("b", |t| t.replication_factor = 2),
+        false,
+        expected,
+    );
     let invalid = |text: &str| format!("INVALID_TOPIC_EXCEPTION message={text}");
-    let letters = "contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'";
+    let letters =
+        "contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'";
     let long = "x".repeat(250);
     for (name, words) in [
         ("a b", format!("Topic name is invalid: 'a b' {letters}")),
-        ("", "Topic name is invalid: the empty string is not allowed".to_owned()),
-        ("..", "Topic name is invalid: '..' is not allowed".to_owned()),
+        (
+            "",
+            "Topic name is invalid: the empty string is not allowed".to_owned(),
+        ),
+        (
+            "..",
+            "Topic name is invalid: '..' is not allowed".to_owned(),
+        ),
         (
             &long,
             format!(
                 "Topic name is invalid: the length of '{long}' is longer than the max allowed length 249"
             ),
         ),
-        ("creates.1", "Topic 'creates.1' collides with existing topic: creates_1".to_owned()),
+        (
+            "creates.1",
+            "Topic 'creates.1' collides with existing topic: creates_1".to_owned(),
+        ),
     ] {
         row(name, topic(name, |_| ()), false, &invalid(&words));
     }
-    row("name of 249 characters", topic(&"y".repeat(249), |_| ()), false, good);
+    row(
+        "name of 249 characters",
+        topic(&"y".repeat(249), |_| ()),
+        false,
+        good,
+    );
     row("__my_topic", topic("__my_topic", |_| ()), false, good);
     let expected = "TOPIC_ALREADY_EXISTS message=Topic '__consumer_offsets' already exists.";
-    row("__consumer_offsets", topic("__consumer_offsets", |_| ()), false, expected);
+    row(
+        "__consumer_offsets",
+        topic("__consumer_offsets", |_| ()),
+        false,
+        expected,
+    );
     let expected = "POLICY_VIOLATION message=Excessively large number of partitions per request.";
-    row("partitions 20000", topic("big", |t| t.num_partitions = 20_000), false, expected);
+    row(
+        "partitions 20000",
+        topic("big", |t| t.num_partitions = 20_000),
+        false,
+        expected,
+    );
 
     let with = |partitions: &[(i32, &[i32])]| {
         topic("creates-by-hand", |t| {
@@ -135,25 +191,77 @@ fn topics_are_created_and_refused() {
     let manual = "The manual partition assignment includes";
     let unknown = |id: i32| format!("{manual} broker {id}, but no such broker is registered.");
     let own: &[i32] = &[node];
-    row("assignment gap (0,2)", with(&[(0, own), (2, own)]), false, &refused(sequence));
-    row("assignment not from 0", with(&[(1, own)]), false, &refused(sequence));
+    row(
+        "assignment gap (0,2)",
+        with(&[(0, own), (2, own)]),
+        false,
+        &refused(sequence),
+    );
+    row(
+        "assignment not from 0",
+        with(&[(1, own)]),
+        false,
+        &refused(sequence),
+    );
     let expected = "Found multiple manual partition assignments for partition 0";
-    row("assignment duplicate", with(&[(0, own), (0, own)]), false, &refused(expected));
-    row("assignment unknown broker", with(&[(0, &[9])]), false, &refused(&unknown(9)));
-    row("assignment negative broker", with(&[(0, &[-1])]), false, &refused(&unknown(-1)));
+    row(
+        "assignment duplicate",
+        with(&[(0, own), (0, own)]),
+        false,
+        &refused(expected),
+    );
+    row(
+        "assignment unknown broker",
+        with(&[(0, &[9])]),
+        false,
+        &refused(&unknown(9)),
+    );
+    row(
+        "assignment negative broker",
+        with(&[(0, &[-1])]),
+        false,
+        &refused(&unknown(-1)),
+    );
     let expected = format!("{manual} the broker {node} more than once.");
-    row("assignment duplicate broker", with(&[(0, &[node, node])]), false, &refused(&expected));
+    row(
+        "assignment duplicate broker",
+        with(&[(0, &[node, node])]),
+        false,
+        &refused(&expected),
+    );
     let expected = format!("{manual} an empty replica list.");
-    row("assignment empty broker list", with(&[(0, &[])]), false, &refused(&expected));
+    row(
+        "assignment empty broker list",
+        with(&[(0, &[])]),
+        false,
+        &refused(&expected),
+    );
     let both = topic("b", |t| t.assignments = assigned(&[(0, own)]));
     let expected = "INVALID_REQUEST message=A manual partition assignment was specified, but \
                     replication factor was not set to -1.";
-    row("assignment and replication factor both", both, false, expected);
+    row(
+        "assignment and replication factor both",
+        both,
+        false,
+        expected,
+    );
     let two = good.replace("partitions=1", "partitions=2");
     row("assignment good", with(&[(0, own), (1, own)]), false, &two);
-    let twice = ask(&mut client, vec![topic("dup", |_| ()), topic("dup", |_| ())], false);
-    table.row("same name twice", twice, "INVALID_REQUEST message=Duplicate topic name.");
-    table.row("no topics", ask(&mut client, Vec::new(), false), "0 results");
+    let twice = ask(
+        &mut client,
+        vec![topic("dup", |_| ()), topic("dup", |_| ())],
+        false,
+    );
+    table.row(
+        "same name twice",
+        twice,
+        "INVALID_REQUEST message=Duplicate topic name.",
+    );
+    table.row(
+        "no topics",
+        ask(&mut client, Vec::new(), false),
+        "0 results",
+    );
     table.finish();
     for (name, partitions) in [("creates-2", 1), ("creates-4", 1), ("creates-by-hand", 2)] {
         await_leaders(&mut client, name, partitions);
@@ -181,9 +289,17 @@ fn the_settings_of_a_new_topic_are_checked() {
         ("retention.ms", "-2", "Value must be at least -1"),
         ("segment.bytes", "1", "Value must be at least 1048576"),
         ("segment.bytes", "1048575", "Value must be at least 1048576"),
-        ("cleanup.policy", "bogus", "String must be one of: compact, delete"),
+        (
+            "cleanup.policy",
+            "bogus",
+            "String must be one of: compact, delete",
+        ),
         ("cleanup.policy", "delete,compact", ""),
-        ("cleanup.policy", "none", "String must be one of: compact, delete"),
+        (
+            "cleanup.policy",
+            "none",
+            "String must be one of: compact, delete",
+        ),
         ("cleanup.policy", "", ""),
         ("min.insync.replicas", "0", "Value must be at least 1"),
         (
@@ -191,13 +307,37 @@ fn the_settings_of_a_new_topic_are_checked() {
             "bogus",
             "String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer",
         ),
-        ("compression.gzip.level", "10", "Value must be between 1 and 9 or equal to -1"),
-        ("message.timestamp.type", "x", "String must be one of: CreateTime, LogAppendTime"),
-        ("preallocate", "maybe", "Expected value to be either true or false"),
-        ("message.format.version", "2.0", "Unknown topic config name: message.format.version"),
+        (
+            "compression.gzip.level",
+            "10",
+            "Value must be between 1 and 9 or equal to -1",
+        ),
+        (
+            "message.timestamp.type",
+            "x",
+            "String must be one of: CreateTime, LogAppendTime",
+        ),
+        (
+            "preallocate",
+            "maybe",
+            "Expected value to be either true or false",
+        ),
+        (
+            "message.format.version",
+            "2.0",
+            "Unknown topic config name: message.format.version",
+        ),
         ("max.compaction.lag.ms", "0", "Value must be at least 1"),
-        ("unclean.leader.election.enable", "yes", "Expected value to be either true or false"),
-        ("min.cleanable.dirty.ratio", "1.5", "Value must be no more than 1"),
+        (
+            "unclean.leader.election.enable",
+            "yes",
+            "Expected value to be either true or false",
+        ),
+        (
+            "min.cleanable.dirty.ratio",
+            "1.5",
+            "Value must be no more than 1",
+        ),
         ("leader.replication.throttled.replicas", "*", ""),
     ] {
         let expected = match words {
@@ -208,7 +348,11 @@ fn the_settings_of_a_new_topic_are_checked() {
             ),
         };
         let topic = topic("b", |t| t.configs = vec![config(name, Some(value))]);
-        table.row(&format!("{name}={value}"), ask(&mut client, vec![topic], true), &expected);
+        table.row(
+            &format!("{name}={value}"),
+            ask(&mut client, vec![topic], true),
+            &expected,
+        );
     }
     let mut row = |what: &str, configs: Vec<CreatableTopicConfig>, expected: &str| {
         let topic = topic("b", |t| t.configs = configs);
@@ -233,10 +377,20 @@ fn the_settings_of_a_new_topic_are_checked() {
          literal '*' or a list of replicas in the following format: \
          [partitionId]:[brokerId],[partitionId]:[brokerId],...",
     );
-    row("given twice", vec![config("retention.ms", Some("1")), config("retention.ms", Some("2"))], good);
+    row(
+        "given twice",
+        vec![
+            config("retention.ms", Some("1")),
+            config("retention.ms", Some("2")),
+        ],
+        good,
+    );
     row(
         "min.compaction.lag > max.compaction.lag",
-        vec![config("min.compaction.lag.ms", Some("10")), config("max.compaction.lag.ms", Some("5"))],
+        vec![
+            config("min.compaction.lag.ms", Some("10")),
+            config("max.compaction.lag.ms", Some("5")),
+        ],
         "INVALID_CONFIG message=conflict topic config setting min.compaction.lag.ms (10) > \
          max.compaction.lag.ms (5)",
     );
@@ -271,7 +425,11 @@ fn a_topic_grows_and_never_shrinks() {
         };
         let response = client.call(3, &request);
         let one = &response.results[0];
-        format!("{}{}", error(one.error_code), message(one.error_message.as_ref()))
+        format!(
+            "{}{}",
+            error(one.error_code),
+            message(one.error_message.as_ref())
+        )
     };
     let fewer = |count: i32| {
         format!(
@@ -280,7 +438,11 @@ fn a_topic_grows_and_never_shrinks() {
         )
     };
     let expected = "INVALID_PARTITIONS message=Topic already has 2 partition(s).";
-    table.row("same count", ask(&mut client, "grows", 2, None, 1), expected);
+    table.row(
+        "same count",
+        ask(&mut client, "grows", 2, None, 1),
+        expected,
+    );
     table.row("lower", ask(&mut client, "grows", 1, None, 1), &fewer(1));
     table.row("0", ask(&mut client, "grows", 0, None, 1), &fewer(0));
     let got = ask(&mut client, "grows-no", 3, None, 1);
@@ -297,7 +459,11 @@ fn a_topic_grows_and_never_shrinks() {
     let got = ask(&mut client, "grows", 3, Some(&[&[9]]), 1);
     table.row("assignments unknown broker", got, &expected);
     let got = ask(&mut client, "grows", 5, None, 2);
-    table.row("same topic twice", got, "INVALID_REQUEST message=Duplicate topic name.");
+    table.row(
+        "same topic twice",
+        got,
+        "INVALID_REQUEST message=Duplicate topic name.",
+    );
     table.row("good to 3", ask(&mut client, "grows", 3, None, 1), "NONE");
     table.finish();
     await_leaders(&mut client, "grows", 3);
@@ -320,11 +486,18 @@ fn a_topic_is_deleted_by_name_or_id_and_never_by_both() {
     };
     let mut table = Table::new("DeleteTopics");
     let mut row = |what: &str, topics: Vec<DeleteTopicState>, expected: &str| {
-        let request =
-            DeleteTopicsRequest { topics, timeout_ms: 20_000, ..DeleteTopicsRequest::default() };
+        let request = DeleteTopicsRequest {
+            topics,
+            timeout_ms: 20_000,
+            ..DeleteTopicsRequest::default()
+        };
         let response = client.call(6, &request);
         let one = &response.responses[0];
-        let got = format!("{}{}", error(one.error_code), message(one.error_message.as_ref()));
+        let got = format!(
+            "{}{}",
+            error(one.error_code),
+            message(one.error_message.as_ref())
+        );
         table.row(what, got, expected);
     };
     row(
@@ -349,7 +522,10 @@ fn a_topic_is_deleted_by_name_or_id_and_never_by_both() {
     );
     row(
         "same name twice",
-        vec![state(Some("goes"), Uuid::ZERO), state(Some("goes"), Uuid::ZERO)],
+        vec![
+            state(Some("goes"), Uuid::ZERO),
+            state(Some("goes"), Uuid::ZERO),
+        ],
         "INVALID_REQUEST message=Duplicate topic name.",
     );
     row("good", vec![state(Some("goes"), Uuid::ZERO)], "NONE");
@@ -364,7 +540,11 @@ fn a_topic_is_deleted_by_name_or_id_and_never_by_both() {
             ..DeleteTopicsRequest::default()
         };
         let response = client.call(version, &request);
-        assert_eq!(error(response.responses[0].error_code), "NONE", "v{version}");
+        assert_eq!(
+            error(response.responses[0].error_code),
+            "NONE",
+            "v{version}"
+        );
     }
 }
 
@@ -376,7 +556,11 @@ fn a_topic_that_is_made_again_is_a_new_one() {
     for round in 0..6 {
         ids.push(create(&mut client, "again", 3, &[]));
         for partition in 0..3 {
-            assert_eq!(end_offset(&mut client, "again", partition), 0, "round {round}");
+            assert_eq!(
+                end_offset(&mut client, "again", partition),
+                0,
+                "round {round}"
+            );
             for _ in 0..=round {
                 produce(&mut client, "again", partition, values(&["v0"]));
             }
@@ -393,7 +577,10 @@ fn a_topic_that_is_made_again_is_a_new_one() {
     assert_eq!(ids.len(), 6, "{ids:?}");
     broker.restart();
     client = broker.client();
-    assert_eq!(error(describe(&mut client, "again").error_code), "UNKNOWN_TOPIC_OR_PARTITION");
+    assert_eq!(
+        error(describe(&mut client, "again").error_code),
+        "UNKNOWN_TOPIC_OR_PARTITION"
+    );
 }
 
 #[test]
@@ -401,10 +588,20 @@ fn a_broker_may_be_told_not_to_delete_topics() {
     let broker = Broker::with(&["delete.topic.enable=false"]);
     let mut client = broker.client();
     create(&mut client, "stays", 1, &[]);
-    for (version, code) in [(6, "TOPIC_DELETION_DISABLED"), (3, "TOPIC_DELETION_DISABLED"), (1, "INVALID_REQUEST")] {
-        let mut request = DeleteTopicsRequest { timeout_ms: 1000, ..DeleteTopicsRequest::default() };
+    for (version, code) in [
+        (6, "TOPIC_DELETION_DISABLED"),
+        (3, "TOPIC_DELETION_DISABLED"),
+        (1, "INVALID_REQUEST"),
+    ] {
+        let mut request = DeleteTopicsRequest {
+            timeout_ms: 1000,
+            ..DeleteTopicsRequest::default()
+        };
         if version == 6 {
-            let topic = DeleteTopicState { name: Some("stays".to_owned()), ..DeleteTopicState::default() };
+            let topic = DeleteTopicState {
+                name: Some("stays".to_owned()),
+                ..DeleteTopicState::default()
+            };
             request.topics.push(topic);
         } else {
             request.topic_names.push("stays".to_owned());

@@ -13,9 +13,7 @@ use corelog_net::wire::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 use corelog_net::wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use corelog_net::wire::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic,
-};
+use corelog_net::wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use corelog_net::wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
@@ -61,7 +59,12 @@ pub(crate) fn create(
     };
     let response = client.call(7, &request);
     let result = &response.topics[0];
-    assert_eq!(error(result.error_code), "NONE", "{name}: {:?}", result.error_message);
+    assert_eq!(
+        error(result.error_code),
+        "NONE",
+        "{name}: {:?}",
+        result.error_message
+    );
     await_leaders(client, name, partitions);
     result.topic_id
 }
@@ -73,7 +76,10 @@ pub(crate) fn await_leaders(client: &mut Client, name: &str, partitions: i32) {
     eventually("the topic has leaders", || {
         let topic = describe(client, name);
         topic.partitions.len() == expected
-            && topic.partitions.iter().all(|one| one.error_code == 0 && one.leader_id >= 0)
+            && topic
+                .partitions
+                .iter()
+                .all(|one| one.error_code == 0 && one.leader_id >= 0)
     });
     for partition in 0..partitions {
         // Kafka shows a leader a moment before it leads.
@@ -141,7 +147,11 @@ pub(crate) fn producing(topic: &str, partition: i32, records: Vec<u8>) -> Produc
 pub(crate) fn produce(client: &mut Client, topic: &str, partition: i32, records: Vec<u8>) -> i64 {
     let response = client.call(9, &producing(topic, partition, records));
     let answer = &response.responses[0].partition_responses[0];
-    assert_eq!(error(answer.error_code), "NONE", "{topic}-{partition}: {answer:?}");
+    assert_eq!(
+        error(answer.error_code),
+        "NONE",
+        "{topic}-{partition}: {answer:?}"
+    );
     answer.base_offset
 }
 
@@ -189,7 +199,10 @@ pub(crate) fn read_all(
     while next < end {
         let response = client.call(12, &fetching(topic, partition, next));
         let read = records::read(&only_records(&response));
-        assert!(!read.is_empty(), "{topic}-{partition}: nothing at {next}, the end is {end}");
+        assert!(
+            !read.is_empty(),
+            "{topic}-{partition}: nothing at {next}, the end is {end}"
+        );
         // A fetch begins with the batch that holds the offset.
         all.extend(read.into_iter().filter(|(offset, _)| *offset >= next));
         next = all.last().map_or(next, |(offset, _)| offset + 1);
