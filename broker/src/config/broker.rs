@@ -438,6 +438,12 @@ fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
                     "{origin}: {name} has no effect: {reason}"
                 )));
             }
+            Status::Refused(_) if name == AUTHORIZER && allows_everyone(fixed) => {
+                notes.push(Note::Warning(format!(
+                    "{origin}: {name}: no ACL can be made yet, so everyone is allowed everything, \
+                     as these settings ask for"
+                )));
+            }
             Status::Refused(reason) => {
                 faults.push(format!("{origin}: {name} cannot be set: {reason}"));
             }
@@ -445,6 +451,19 @@ fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
     }
     faults
 }
+
+/// Would Kafka's own authorizer, with no ACL made, let everyone do everything? Then a broker
+/// without authorization behaves the same, and starting it is safe.
+fn allows_everyone(fixed: &StaticSettings) -> bool {
+    let value = |name: &str| fixed.get(name).unwrap_or_default().trim();
+    // Every client of a PLAINTEXT listener, the only kind there is yet, is User:ANONYMOUS.
+    let anonymous = |user: &str| user.trim() == "User:ANONYMOUS";
+    value(AUTHORIZER) == "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+        && (value("allow.everyone.if.no.acl.found") == "true"
+            || value("super.users").split(';').any(anonymous))
+}
+
+const AUTHORIZER: &str = "authorizer.class.name";
 
 /// What to say about a name that has no row.
 fn unknown(fixed: &StaticSettings, name: &str) -> Note {

@@ -172,6 +172,27 @@ fn faults_name_file_and_line() {
 }
 
 #[test]
+fn an_authorizer_is_taken_only_where_it_would_allow_everyone() {
+    let kafka = "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n";
+    for open in [
+        "allow.everyone.if.no.acl.found=true",
+        "super.users=User:admin;User:ANONYMOUS",
+    ] {
+        let notes = load(&format!("{kafka}{open}\n"), &[]).expect("open").notes;
+        let told = |note: &Note| matches!(note, Note::Warning(text) if text.contains("everyone"));
+        assert!(notes.iter().any(told), "{notes:?}");
+    }
+    for closed in [
+        "",
+        "allow.everyone.if.no.acl.found=false",
+        "super.users=User:admin",
+    ] {
+        fault(&format!("{kafka}{closed}\n"));
+    }
+    fault("authorizer.class.name=x.Y\nallow.everyone.if.no.acl.found=true\n");
+}
+
+#[test]
 fn all_faults_are_told_at_once() {
     let error = load("num.partitions=x\nnode.id=-1\n", &[]).expect_err("two faults");
     assert_eq!(error.sentences.len(), 2);
