@@ -12,6 +12,8 @@
 //! Not here: framing, response order (`corelog_net::connection`), Produce's and Fetch's own walks.
 
 pub(crate) mod alter_configs;
+pub(crate) mod alter_partition_reassignments;
+pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
@@ -21,7 +23,10 @@ pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
+pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod elect_leaders;
 pub(crate) mod error_code;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
@@ -31,8 +36,10 @@ pub(crate) mod incremental_alter_configs;
 pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
 pub(crate) mod leave_group;
+pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
+pub(crate) mod list_partition_reassignments;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -96,11 +103,18 @@ apis! {
     OffsetForLeaderEpoch      2..=4   => offset_for_leader_epoch;
     DescribeConfigs           1..=4   => describe_configs;
     AlterConfigs              0..=2   => alter_configs;
+    AlterReplicaLogDirs       1..=2   => alter_replica_log_dirs;
+    DescribeLogDirs           1..=5   => describe_log_dirs;
     CreatePartitions          0..=3   => create_partitions;
     DeleteGroups              0..=2   => delete_groups;
+    ElectLeaders              0..=2   => elect_leaders;
     IncrementalAlterConfigs   0..=1   => incremental_alter_configs;
+    AlterPartitionReassignments 0..=1 => alter_partition_reassignments;
+    ListPartitionReassignments 0..=0  => list_partition_reassignments;
     OffsetDelete              0..=0   => offset_delete;
+    DescribeQuorum            0..=2   => describe_quorum;
     DescribeCluster           0..=2   => describe_cluster;
+    ListConfigResources       0..=1   => list_config_resources;
     DescribeTopicPartitions   0..=0   => describe_topic_partitions;
 }
 

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   Group ──► Data ──► (nothing)       Control ──► Publish ──► (nothing)
-//!   Adopt, Open, Listen, Checkpoint, Drain, Close ──► (nothing)
+//!   Adopt, Open, Listen, Checkpoint, Sizes, Drain, Close ──► (nothing)
 //! ```
 //!
 //! Not here: what a request does (`shard.rs`), the queues themselves (`corelog_runtime::mesh`).
@@ -32,7 +32,7 @@ use crate::partition::append::{AppendCall, Appended};
 use crate::partition::lookup::{Looked, LookupCall};
 use crate::partition::read::{FetchCall, Fetched};
 use crate::shard::logs::{Checkpoints, Opened};
-use crate::shard::{LogOffsets, control};
+use crate::shard::{LogOffsets, LogSize, control};
 
 /// Requests of one shard to another that may be queued and not yet taken. A sender that finds the
 /// queue full waits, which stops it from reading its connections: backpressure ends at the socket.
@@ -71,6 +71,8 @@ pub(crate) enum Request {
     Adopt(Accepted),
     /// The offsets to checkpoint of every log of the shard.
     Checkpoint,
+    /// The size of every log of the shard.
+    Sizes,
     /// Stop: no new connections and requests, answer what is in flight.
     Drain,
     /// Stop: write out and close the logs; the last request a shard gets.
@@ -95,6 +97,8 @@ pub(crate) enum Reply {
     Listening(Result<Vec<SocketAddr>, String>),
     /// To [`Request::Checkpoint`] and [`Request::Close`].
     Offsets(Vec<LogOffsets>),
+    /// To [`Request::Sizes`].
+    Sizes(Vec<LogSize>),
     /// To requests that need no other answer.
     Done,
     /// The shard that should have answered stopped or failed before it could.

@@ -66,6 +66,15 @@ pub(crate) struct LogOffsets {
     pub(crate) high_watermark: corelog_storage::types::Offset,
 }
 
+/// What one log holds, as DescribeLogDirs tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSize {
+    pub(crate) name: corelog_storage::types::TopicPartition,
+    pub(crate) directory: usize,
+    /// Bytes of all segments.
+    pub(crate) size: u64,
+}
+
 /// One core's part of the broker.
 pub(crate) struct Shard {
     pub(crate) index: usize,
@@ -313,6 +322,7 @@ impl Shard {
             mesh::Request::Checkpoint => {
                 Box::pin(async move { mesh::Reply::Offsets(self.offsets()) })
             }
+            mesh::Request::Sizes => Box::pin(async move { mesh::Reply::Sizes(self.sizes()) }),
             mesh::Request::Drain => Box::pin(async move {
                 self.drain().await;
                 mesh::Reply::Done
@@ -367,7 +377,9 @@ impl Service for Shard {
     }
 
     fn versions(&self, api_key: ApiKey) -> Option<RangeInclusive<i16>> {
-        handlers::versions(api_key)
+        // Logs are not copied between directories yet: with several, nobody may ask for it.
+        let unserved = api_key == ApiKey::AlterReplicaLogDirs && self.directories.len() > 1;
+        handlers::versions(api_key).filter(|_| !unserved)
     }
 
     async fn dispatch(self: &Rc<Self>, session: &Rc<Session>, request: Request) -> Dispatched {

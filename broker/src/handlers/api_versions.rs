@@ -10,12 +10,13 @@
 
 use std::rc::Rc;
 
+use corelog_net::connection::Service as _;
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 
-use crate::handlers::{Context, SERVED, versions};
+use crate::handlers::{Context, SERVED};
 use crate::shard::Shard;
 
 /// Answers the request.
@@ -35,7 +36,7 @@ pub(crate) async fn handle(
     let mut keys: Vec<_> = SERVED.iter().copied().collect();
     keys.sort_unstable_by_key(|key| key.key());
     let api_keys = keys.into_iter().filter_map(|key| {
-        let versions = versions(key)?;
+        let versions = shard.versions(key)?;
         Some(ApiVersion {
             api_key: key.key(),
             min_version: *versions.start(),

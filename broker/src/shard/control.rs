@@ -14,11 +14,15 @@ use std::sync::Arc;
 
 use corelog_net::wire::messages::allocate_producer_ids::AllocateProducerIdsResponse;
 use corelog_net::wire::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+use corelog_net::wire::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+};
 use corelog_net::wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse,
 };
 use corelog_net::wire::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 use corelog_net::wire::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use corelog_net::wire::messages::elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
 use corelog_net::wire::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
@@ -121,6 +125,14 @@ impl Shard {
                 controller.incremental_alter_configs(&request),
                 Answer::IncrementalAlterConfigs,
             ),
+            Question::AlterPartitionReassignments(request) => told(
+                controller.alter_reassignments(&request),
+                Answer::AlterPartitionReassignments,
+            ),
+            Question::ElectLeaders(request) => {
+                told(controller.elect_leaders(&request), Answer::ElectLeaders)
+            }
+            Question::Quorum => (Vec::new(), Answer::Quorum(self.quorum())),
             Question::ProducerIds => told(controller.own_producer_ids(), Answer::ProducerIds),
         };
         if !records.is_empty() {
@@ -159,6 +171,16 @@ impl Shard {
             delta: Arc::clone(&delta),
         })
         .await;
+    }
+
+    fn quorum(&self) -> Quorum {
+        let partition = self.metadata_log();
+        let end_offset = partition.log.borrow().end_offset();
+        Quorum {
+            leader_epoch: partition.leader_epoch.get(),
+            high_watermark: partition.high_watermark(),
+            end_offset,
+        }
     }
 
     fn metadata_log(&self) -> Rc<Partition> {
@@ -210,8 +232,20 @@ pub(crate) enum Question {
     CreatePartitions(CreatePartitionsRequest),
     AlterConfigs(AlterConfigsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
+    AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    ElectLeaders(ElectLeadersRequest),
+    /// Where the metadata log stands.
+    Quorum,
     /// A block of producer ids for a shard.
     ProducerIds,
+}
+
+/// Where the metadata log stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quorum {
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) high_watermark: Offset,
+    pub(crate) end_offset: Offset,
 }
 
 /// What it answers, under the question's name.
@@ -222,6 +256,9 @@ pub(crate) enum Answer {
     CreatePartitions(CreatePartitionsResponse),
     AlterConfigs(AlterConfigsResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
+    AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
+    ElectLeaders(ElectLeadersResponse),
+    Quorum(Quorum),
     ProducerIds(AllocateProducerIdsResponse),
 }
 

@@ -25,7 +25,7 @@ use crate::config::layers::Layers;
 use crate::group::OFFSETS_TOPIC;
 use crate::metadata::{Delta, Image, ResourceType, TopicImage};
 use crate::partition::{Partition, State, owner};
-use crate::shard::{LogOffsets, Shard};
+use crate::shard::{LogOffsets, LogSize, Shard};
 
 /// What the log directories said at start.
 #[derive(Debug, Default)]
@@ -351,6 +351,16 @@ impl Shard {
             }
         };
         self.partitions.borrow().values().map(offsets).collect()
+    }
+
+    /// How large this shard's logs are.
+    pub(crate) fn sizes(&self) -> Vec<LogSize> {
+        let size = |partition: &Rc<Partition>| LogSize {
+            name: partition.name.clone(),
+            directory: partition.directory,
+            size: partition.log.borrow().size(),
+        };
+        self.partitions.borrow().values().map(size).collect()
     }
 
     /// Writes out and closes every log; what the checkpoints shall say of those that closed well.
