@@ -400,7 +400,11 @@ impl Shard {
     /// Waits until everything appended is written and no plan of the log is out.
     async fn settle(self: &Rc<Self>, partition: &Rc<Partition>) {
         while partition.state.get() == State::Online && partition.is_busy() {
-            self.queue_sync(partition);
+            // One round at a time: each tells of its end, and two that are asked for in turn would
+            // keep the partition busy for ever.
+            if !partition.sync_wanted.get() && !partition.sync_queued.get() {
+                self.queue_sync(partition);
+            }
             partition.progress.notified().await;
         }
     }
