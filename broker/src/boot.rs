@@ -71,7 +71,6 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         fetch_size_max: usize::try_from(config.fetch_max_bytes).unwrap_or(0),
         tail_bytes_max: usize::try_from(config.tail_bytes).unwrap_or(usize::MAX),
         cache_bytes_max: config.cache_bytes,
-        ring_writes: directories.ring_writes(),
     };
     let mut parts: Vec<_> = mesh::ports(shards)
         .into_iter()
@@ -91,10 +90,6 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
     for parts in parts.drain(1..).rev() {
         let runtime = runtime_config(&config, parts.index, &cpus);
         let name = format!("shard-{}", parts.index);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a shard is a thread; here they are made"
-        )]
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let index = parts.index;
             match Runtime::new(&runtime) {

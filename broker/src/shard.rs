@@ -52,8 +52,6 @@ pub(crate) struct Settings {
     pub(crate) tail_bytes_max: usize,
     /// `corelog.cache.bytes`, per shard.
     pub(crate) cache_bytes_max: u64,
-    /// Writes go through the ring rather than inline: cheaper on XFS, dearer on ext4.
-    pub(crate) ring_writes: bool,
 }
 
 /// The checkpointed offsets of one log.

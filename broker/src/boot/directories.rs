@@ -117,12 +117,6 @@ impl Directories {
         self.checkpoints.directories.iter().all(|state| state.clean)
     }
 
-    /// Whether writes go through the ring. On ext4 the kernel hands every buffered ring write to a
-    /// worker thread, which costs more than writing inline.
-    pub(crate) fn ring_writes(&self) -> bool {
-        false
-    }
-
     /// Writes the checkpoint files.
     pub(crate) fn checkpoint(&self, offsets: &[LogOffsets]) -> anyhow::Result<()> {
         for (at, directory) in self.all.iter().enumerate() {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use corelog_net::wire::Uuid;
 use corelog_storage::batch::{Batch, UncheckedBatch};
 use corelog_storage::checkpoint::{QuorumState, name};
-use corelog_storage::disk::LogDir;
+use corelog_storage::disk::{DiskError, LogDir};
 use corelog_storage::log::{Log, LogSettings, Open, Origin, Read, Wait};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
@@ -169,11 +169,11 @@ impl Writer {
             .append([batch], Origin::Coordinator, self.epoch, self.now)?;
         while let Some(write) = self.log.take_write() {
             self.log
-                .written(write.token, write.run().map_err(|error| error.into_io()))?;
+                .written(write.token, write.run().map_err(DiskError::into_io))?;
         }
         while let Some(sync) = self.log.take_sync() {
             self.log
-                .synced(sync.token, sync.run().map_err(|error| error.into_io()))?;
+                .synced(sync.token, sync.run().map_err(DiskError::into_io))?;
         }
         Ok(())
     }

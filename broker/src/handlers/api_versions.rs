@@ -33,7 +33,7 @@ pub(crate) async fn handle(
             ..Default::default()
         };
     }
-    let mut keys: Vec<_> = SERVED.iter().copied().collect();
+    let mut keys = SERVED.to_vec();
     keys.sort_unstable_by_key(|key| key.key());
     let api_keys = keys.into_iter().filter_map(|key| {
         let versions = shard.versions(key)?;

@@ -18,6 +18,7 @@ use crate::partition::append::Appended;
 /// A batch that a client must not send.
 pub(crate) fn batch(error: &BatchError, partition: &TopicPartition) -> Appended {
     let code = match error {
+        BatchError::Records { .. } if error.is_timestamp() => ErrorCode::InvalidTimestamp,
         BatchError::LengthBelowMinimum { .. }
         | BatchError::Magic { .. }
         | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
@@ -29,9 +30,8 @@ pub(crate) fn batch(error: &BatchError, partition: &TopicPartition) -> Appended 
         | BatchError::HeaderDisagrees { .. }
         | BatchError::Control
         | BatchError::NoSequence(_)
-        | BatchError::Record { .. } => ErrorCode::InvalidRecord,
-        BatchError::Records { .. } if error.is_timestamp() => ErrorCode::InvalidTimestamp,
-        BatchError::Records { .. } => ErrorCode::InvalidRecord,
+        | BatchError::Record { .. }
+        | BatchError::Records { .. } => ErrorCode::InvalidRecord,
         BatchError::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
         BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         BatchError::UnknownCodec(_) | BatchError::Inflate(_) => ErrorCode::UnknownServerError,

@@ -277,7 +277,7 @@ fn answer(shard: &Shard, request: &Request, resolved: &Resolved, fetched: Vec<Fe
         from = gap.position;
         match payloads.next() {
             Some(Payload::Memory { parts, .. }) => {
-                parts.into_iter().for_each(|part| frame.bytes(part))
+                parts.into_iter().for_each(|part| frame.bytes(part));
             }
             Some(Payload::File { file, range }) => frame.file(File::from_fd(file), range),
             Some(Payload::Empty) | None => unreachable!("a gap for every payload"),

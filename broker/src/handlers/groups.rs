@@ -11,6 +11,7 @@ use corelog_net::wire::ErrorCode;
 use corelog_storage::types::TopicId;
 
 use crate::group::{self, GroupError, OFFSETS_TOPIC};
+use crate::handlers::error_code;
 use crate::mesh;
 use crate::partition::owner;
 use crate::shard::Shard;
@@ -58,31 +59,10 @@ async fn ask_at(
 
 /// The code of a refusal, or of none.
 pub(crate) fn code(error: impl Into<Option<GroupError>>) -> i16 {
-    let Some(error) = error.into() else {
-        return ErrorCode::None.code();
-    };
-    let code = match error {
-        GroupError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
-        GroupError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
-        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
-        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
-        GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
-        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
-        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
-        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
-        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
-        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
-        GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
-        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
-        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
-        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
-        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
-        GroupError::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
-        GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
-        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
-        GroupError::Unknown => ErrorCode::UnknownServerError,
-    };
-    code.code()
+    error
+        .into()
+        .map_or(ErrorCode::None, error_code::group)
+        .code()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! InitProducerId (key 22): producer ids for idempotent producers (KIP-98).
 //!
-//! Versions: v2 flexible · v3 epoch bump by the client (KIP-360) · v4 PRODUCER_FENCED · v5 KIP-890.
+//! Versions: v2 flexible · v3 epoch bump by the client (KIP-360) · v4 `PRODUCER_FENCED` · v5 KIP-890.
 //!
 //! Owns: nothing.
 //! Lives on: the connection's shard; ids come from the shard's block, blocks from the controller.

@@ -10,7 +10,7 @@
 //! 1. When [`dispatch`] returns, every batch has its place in the order of its partition's shard.
 //! 2. Records are slices of the frame; nothing is copied here.
 //!
-//! Known deviations: a record set that is null is answered with INVALID_RECORD; Kafka never answers
+//! Known deviations: a record set that is null is answered with `INVALID_RECORD`; Kafka never answers
 //! and leaves the connection hanging. A partition that stands twice in a request is appended to twice
 //! and answered twice; Kafka keeps the last batch and drops the others without a word. Transactional
 //! batches are refused until the transaction coordinator is there.

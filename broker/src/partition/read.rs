@@ -20,6 +20,7 @@ use corelog_net::wire::ErrorCode;
 use corelog_runtime::{File, Instant, Temperature};
 use corelog_storage::batch::{Batch, UncheckedBatch};
 use corelog_storage::log::{LocateError, LocateJob, Located, Read, ReadError, Wait};
+use corelog_storage::producer::AbortedTransaction;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
 use smallvec::SmallVec;
 
@@ -85,7 +86,7 @@ pub(crate) struct Fetched {
     pub(crate) log_start_offset: i64,
     /// The client's log has diverged (KIP-595): its epoch ends here.
     pub(crate) diverging: Option<(LeaderEpoch, Offset)>,
-    /// Aborted transactions in the range, with their first offsets; `None` for read_uncommitted.
+    /// Aborted transactions in the range, with their first offsets; `None` for `read_uncommitted`.
     pub(crate) aborted: Option<Vec<(i64, i64)>>,
     pub(crate) records: Payload,
 }
@@ -262,8 +263,29 @@ impl Shard {
             },
             other => other,
         };
+        if isolation == Isolation::ReadCommitted {
+            let upper = Offset(found.last_stable_offset);
+            let job = partition
+                .log
+                .borrow()
+                .aborted_transactions(part.offset, upper);
+            let aborted = if job.is_in_memory() {
+                job.run()
+            } else {
+                corelog_runtime::blocking("aborted", move || job.run()).await
+            };
+            match aborted {
+                Ok(aborted) => {
+                    let one = |one: AbortedTransaction| (one.producer.0, one.first_offset.0);
+                    found.aborted = Some(aborted.into_iter().map(one).collect());
+                }
+                Err(error) => {
+                    tracing::error!("partition={} aborted index: {error}", partition.name);
+                    return Fetched::refused(ErrorCode::KafkaStorageError);
+                }
+            }
+        }
         found.records = match read {
-            Ok(Read::Empty) => Payload::Empty,
             Ok(Read::Memory { parts, size }) => Payload::Memory { parts, size },
             Ok(Read::File { file, range }) => match payload(file.descriptor(), range).await {
                 Ok(payload) => payload,
@@ -273,7 +295,7 @@ impl Shard {
                 }
             },
             // The log was truncated or rolled while the place was looked up: the reader comes again.
-            Ok(Read::Locate(_)) | Err(ReadError::Superseded) => Payload::Empty,
+            Ok(Read::Empty | Read::Locate(_)) | Err(ReadError::Superseded) => Payload::Empty,
             Err(ReadError::OutOfRange { .. }) => {
                 return Fetched::refused(ErrorCode::OffsetOutOfRange);
             }

@@ -59,26 +59,23 @@ impl CacheWindow {
         let growing = pieces.iter_mut().rev().take(GROWING_MAX).find(|piece| {
             !piece.pushed && Arc::ptr_eq(&piece.file, file) && piece.range.end == range.start
         });
-        let full = match growing {
-            Some(piece) => {
-                piece.range.end = range.end;
-                (piece.range.end - piece.range.start >= PIECE_BYTES).then(|| {
-                    piece.pushed = true;
-                    Piece {
-                        file: Arc::clone(file),
-                        range: piece.range.clone(),
-                        pushed: true,
-                    }
-                })
-            }
-            None => {
-                pieces.push_back(Piece {
+        let full = if let Some(piece) = growing {
+            piece.range.end = range.end;
+            (piece.range.end - piece.range.start >= PIECE_BYTES).then(|| {
+                piece.pushed = true;
+                Piece {
                     file: Arc::clone(file),
-                    range,
-                    pushed: false,
-                });
-                None
-            }
+                    range: piece.range.clone(),
+                    pushed: true,
+                }
+            })
+        } else {
+            pieces.push_back(Piece {
+                file: Arc::clone(file),
+                range,
+                pushed: false,
+            });
+            None
         };
         let mut dropped = Vec::new();
         while self.bytes.get() > self.bytes_max {

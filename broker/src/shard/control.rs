@@ -216,8 +216,7 @@ impl Shard {
             );
             std::process::exit(1);
         }
-        let end = partition.log.borrow().end_offset();
-        end
+        partition.log.borrow().end_offset()
     }
 }
 

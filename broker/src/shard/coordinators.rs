@@ -176,7 +176,7 @@ impl Shard {
             }
         }
         if let Some(append) = effects.append {
-            self.append_group_records(host, append);
+            self.append_group_records(host, &append);
         }
         let deadline = host.coordinator.borrow().next_deadline().map(instant);
         if let Some(deadline) = deadline
@@ -191,9 +191,9 @@ impl Shard {
     }
 
     /// Hands the records to the log now; reports to the coordinator when they are acknowledged.
-    fn append_group_records(self: &Rc<Self>, host: &Rc<Host>, append: Append) {
+    fn append_group_records(self: &Rc<Self>, host: &Rc<Host>, append: &Append) {
         let name = &host.partition.name;
-        let parts = batches(&append).into_iter().map(|batch| AppendPart {
+        let parts = batches(append).into_iter().map(|batch| AppendPart {
             topic_id: host.partition.topic_id,
             partition: name.partition,
             batch: Ok(batch),

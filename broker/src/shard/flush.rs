@@ -74,7 +74,7 @@ impl Shard {
             let mut queued = self.writes.take(spare).await;
             for partition in queued.drain(..) {
                 partition.write_queued.set(false);
-                self.write(&partition).await;
+                self.write(&partition);
                 // ORDER: a sync is asked for only behind the write that it shall cover.
                 let due =
                     partition.sync_wanted.replace(false) || partition.log.borrow().must_sync();
@@ -89,7 +89,7 @@ impl Shard {
     }
 
     // HOT: one pwritev per file that batches were appended to since the last round
-    async fn write(&self, partition: &Rc<Partition>) {
+    fn write(&self, partition: &Rc<Partition>) {
         while partition.state.get() == State::Online {
             let Some(write) = partition.log.borrow_mut().take_write() else {
                 break;
@@ -98,11 +98,8 @@ impl Shard {
             let file = File::from_fd(Arc::clone(&descriptor));
             let (size, token) = (write.size() as u64, write.token);
             let range = write.position..write.position + size;
-            let outcome = if self.settings.ring_writes {
-                file.write_at(write.parts, write.position).await.0
-            } else {
-                file.write_now(&write.parts, write.position)
-            };
+            // Inline, into the page cache: see ARCHITECTURE.md, Decisions.
+            let outcome = file.write_now(&write.parts, write.position);
             let fault = partition.log.borrow_mut().written(token, outcome);
             match fault {
                 Ok(()) => {

@@ -371,9 +371,10 @@ impl Shard {
             self.settle(&partition).await;
             let plan = partition.log.borrow_mut().close_plan();
             partition.shut(State::Closed);
-            match plan {
-                Some(plan) => plans.push((partition.name.clone(), partition.directory, plan)),
-                None => tracing::error!("partition={} does not close cleanly", partition.name),
+            if let Some(plan) = plan {
+                plans.push((partition.name.clone(), partition.directory, plan));
+            } else {
+                tracing::error!("partition={} does not close cleanly", partition.name);
             }
         }
         blocking("close logs", move || {
@@ -388,7 +389,7 @@ impl Shard {
                         high_watermark: plan.high_watermark,
                     }),
                     Err(error) => {
-                        tracing::error!("partition={name} does not close cleanly: {error}")
+                        tracing::error!("partition={name} does not close cleanly: {error}");
                     }
                 }
             }

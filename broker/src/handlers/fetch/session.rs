@@ -17,7 +17,7 @@ use corelog_runtime::{Instant, Map};
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
 
 /// A session unused for this long makes room for a new one.
-const EVICTION_AGE: std::time::Duration = std::time::Duration::from_secs(120);
+const EVICTION_AGE: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// Partitions that all sessions of a shard may hold together; beyond it, new fetches are full ones.
 const PARTITIONS_MAX: usize = 1_000_000;
