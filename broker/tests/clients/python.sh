@@ -1,8 +1,5 @@
-# What the two Python clients share: sourced with NAME and PACKAGES set; PROGRAM has the verbs create, produce, consume, member.
-venv="$WORK/venv-$NAME"
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c "import $IMPORT" 2>/dev/null || "$venv/bin/pip" -q install $PACKAGES
-program() { "$venv/bin/python" "$here/$NAME/client.py" "$BOOTSTRAP" "$@"; }
+# What the two Python clients share: sourced with NAME and python set; client.py has the verbs create, produce, consume, member.
+program() { "$python" "$here/$NAME/client.py" "$BOOTSTRAP" "$@"; }
 for codec in $CODECS; do
   say "produce and consume, $codec"
   topic="$NAME-$codec-$RUN"; program create "$topic" 6
@@ -13,7 +10,7 @@ say "a group of three, one killed"
 topic="$NAME-group-$RUN"; program create "$topic" 6
 members=()
 for i in 1 2 3; do
-  "$venv/bin/python" "$here/$NAME/client.py" "$BOOTSTRAP" member "$topic" "$NAME-$RUN" >"$OUT/member$i" 2>"$OUT/member$i.err" &
+  "$python" "$here/$NAME/client.py" "$BOOTSTRAP" member "$topic" "$NAME-$RUN" >"$OUT/member$i" 2>"$OUT/member$i.err" &
   members+=($!); own $!
 done
 program produce "$topic" none "$COUNT" $((COUNT / 15 + 1)) &
