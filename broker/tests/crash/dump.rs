@@ -90,7 +90,7 @@ fn segment(path: &Path, base: i64) -> Vec<Found> {
         let payload = batch.open(64 << 20).expect("it can be opened");
         let count = payload
             .records()
-            .map(|record| record.expect("a record"))
+            .inspect(|record| assert!(record.is_ok(), "{record:?}"))
             .count();
         assert_eq!(
             i32::try_from(count),

@@ -1,4 +1,4 @@
-//! DescribeConfigs, IncrementalAlterConfigs and AlterConfigs of topics.
+//! `DescribeConfigs`, `IncrementalAlterConfigs` and `AlterConfigs` of topics.
 
 use corelog_net::wire::messages::alter_configs::{self, AlterConfigsRequest};
 use corelog_net::wire::messages::describe_configs::{

@@ -1,4 +1,4 @@
-//! How DeleteRecords moves the start of a log.
+//! How `DeleteRecords` moves the start of a log.
 
 use crate::groups::await_coordinator;
 use crate::harness::Broker;

@@ -214,7 +214,7 @@ fn a_fetch_finds_what_is_there_and_says_what_is_not() {
         "NONE no session",
     );
     let request = with("fetch-nowhere", 3, |r| {
-        (r.min_bytes, r.max_wait_ms) = (1, 20_000)
+        (r.min_bytes, r.max_wait_ms) = (1, 20_000);
     });
     row(
         "an unknown topic: nothing to wait for",

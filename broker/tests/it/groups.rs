@@ -38,7 +38,7 @@ pub(crate) fn await_coordinator(client: &mut Client, group: &str) {
     });
 }
 
-/// JoinGroup of a consumer with the protocol `range`.
+/// `JoinGroup` of a consumer with the protocol `range`.
 pub(crate) fn joining(group: &str, member: &str) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.to_owned(),
@@ -79,7 +79,7 @@ pub(crate) fn heartbeat(group: &str, generation: i32, member: &str) -> Heartbeat
     }
 }
 
-/// SyncGroup with assignments for these members.
+/// `SyncGroup` with assignments for these members.
 pub(crate) fn syncing(
     group: &str,
     generation: i32,
@@ -171,6 +171,8 @@ fn coordinators_are_found_for_groups_only_that_can_be() {
     }
 }
 
+type Change = fn(&mut JoinGroupRequest);
+
 #[test]
 fn who_may_join_and_who_may_not() {
     let broker = Broker::start();
@@ -200,7 +202,6 @@ fn who_may_join_and_who_may_not() {
     let inconsistent = "INCONSISTENT_GROUP_PROTOCOL generation=-1 skip=false follows";
     let timeout = "INVALID_SESSION_TIMEOUT generation=-1 skip=false follows";
     let unknown = "UNKNOWN_MEMBER_ID generation=-1 skip=false follows";
-    type Change = fn(&mut JoinGroupRequest);
     let rows: [(&str, &str, Change, &str); 10] = [
         (
             "other protocol type",

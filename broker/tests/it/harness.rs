@@ -91,10 +91,10 @@ impl Broker {
         set("offsets.topic.num.partitions=4".to_owned());
         set("group.initial.rebalance.delay.ms=0".to_owned());
         set("group.min.session.timeout.ms=1000".to_owned());
-        if let Ok(backend) = std::env::var("CORELOG_TEST_BACKEND") {
-            if !backend.is_empty() {
-                set(format!("corelog.io.backend={backend}"));
-            }
+        if let Ok(backend) = std::env::var("CORELOG_TEST_BACKEND")
+            && !backend.is_empty()
+        {
+            set(format!("corelog.io.backend={backend}"));
         }
         for setting in &self.overrides {
             set(setting.clone());

@@ -85,7 +85,6 @@ fn a_broker_takes_only_so_many_connections_and_lets_the_others_wait() {
     for _ in 0..5 {
         assert_eq!(hear(&mut clients), 6, "the seventh waits");
     }
-    drop(hear);
     answered.truncate(3);
     let mut heard = 0;
     eventually("those who waited are served when others have gone", || {

@@ -1,4 +1,4 @@
-//! What ListOffsets and OffsetForLeaderEpoch find.
+//! What `ListOffsets` and `OffsetForLeaderEpoch` find.
 
 use corelog_net::wire::messages::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 use corelog_net::wire::messages::offset_for_leader_epoch::{

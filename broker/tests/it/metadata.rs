@@ -1,4 +1,4 @@
-//! What Metadata, DescribeTopicPartitions and DescribeCluster tell of the cluster.
+//! What Metadata, `DescribeTopicPartitions` and `DescribeCluster` tell of the cluster.
 
 use std::collections::BTreeSet;
 

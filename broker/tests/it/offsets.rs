@@ -293,9 +293,7 @@ fn offsets_are_deleted_unless_somebody_reads_there() {
         topics: vec![OffsetDeleteRequestTopic {
             name: topic.to_owned(),
             partitions: vec![OffsetDeleteRequestPartition::default()],
-            ..OffsetDeleteRequestTopic::default()
         }],
-        ..OffsetDeleteRequest::default()
     };
     let response = client.call(0, &request("erased-no"));
     assert_eq!(error(response.error_code), "GROUP_ID_NOT_FOUND");

@@ -4,7 +4,7 @@
 //! **Lives on** any thread; every thread has its own.
 //! **Not here**: the runtime's randomness, which the broker draws from.
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! CreateTopics, CreatePartitions and DeleteTopics: what is done, what is refused, in which words.
+//! `CreateTopics`, `CreatePartitions` and `DeleteTopics`: what is done, what is refused, in which words.
 
 use corelog_net::wire::Uuid;
 use corelog_net::wire::messages::create_partitions::{

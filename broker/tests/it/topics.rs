@@ -1,6 +1,6 @@
 //! Topics of the tests, and the requests that most tests need.
 //!
-//! **Owns** short forms of CreateTopics, Metadata, Produce, Fetch and ListOffsets.
+//! **Owns** short forms of `CreateTopics`, Metadata, Produce, Fetch and `ListOffsets`.
 //! **Lives on** the test's thread.
 //! **Not here**: what these APIs promise (the tests named after them).
 
@@ -210,7 +210,7 @@ pub(crate) fn read_all(
     all
 }
 
-/// ListOffsets of one partition.
+/// `ListOffsets` of one partition.
 pub(crate) fn listing(topic: &str, partition: i32, timestamp: i64) -> ListOffsetsRequest {
     ListOffsetsRequest {
         replica_id: -1,
@@ -227,7 +227,7 @@ pub(crate) fn listing(topic: &str, partition: i32, timestamp: i64) -> ListOffset
     }
 }
 
-/// The offset that ListOffsets finds: −1 for the end, −2 for the start, or a time.
+/// The offset that `ListOffsets` finds: −1 for the end, −2 for the start, or a time.
 #[track_caller]
 pub(crate) fn offset_of(client: &mut Client, topic: &str, partition: i32, timestamp: i64) -> i64 {
     let response = client.call(7, &listing(topic, partition, timestamp));
@@ -242,7 +242,7 @@ pub(crate) fn end_offset(client: &mut Client, topic: &str, partition: i32) -> i6
     offset_of(client, topic, partition, -1)
 }
 
-/// DeleteRecords of one partition.
+/// `DeleteRecords` of one partition.
 pub(crate) fn deleting_records(topic: &str, offset: i64) -> DeleteRecordsRequest {
     DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
