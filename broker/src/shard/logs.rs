@@ -366,6 +366,12 @@ impl Shard {
     /// Writes out and closes every log; what the checkpoints shall say of those that closed well.
     pub(crate) async fn close_logs(self: Rc<Self>) -> Vec<LogOffsets> {
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        // ORDER: coordinators end first, or their timers append to logs that are closed.
+        for partition in &partitions {
+            if *partition.name.topic == *OFFSETS_TOPIC {
+                self.resign_groups(partition.name.partition);
+            }
+        }
         let mut plans = Vec::new();
         for partition in partitions {
             self.settle(&partition).await;

@@ -422,6 +422,15 @@ fn a_fetch_waits_for_enough_bytes_and_no_longer_than_told() {
         begun.elapsed() < Duration::from_secs(20),
         "the third batch ends the wait"
     );
+    let nothing = with(topic, 0, |r| {
+        r.max_wait_ms = 25_000;
+        r.topics.clear();
+    });
+    assert_eq!(
+        summary(&client.call(12, &nothing)),
+        "NONE no session",
+        "there is nothing to wait for"
+    );
     let begun = Instant::now();
     let request = with(topic, 3, |r| r.max_wait_ms = 300);
     let response = client.call(12, &request);
