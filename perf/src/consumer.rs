@@ -1,6 +1,7 @@
 //! **Owns** `corelog-perf consumer`: the flags of kafka-consumer-perf-test, its lines, and ours.
 //! **Lives on** the command's thread.
 //! **Not here** consuming (`corelog_tools::load::consume`).
+//! **Invariants** none beyond the types'.
 
 use std::time::Duration;
 

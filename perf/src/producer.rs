@@ -1,6 +1,7 @@
 //! **Owns** `corelog-perf producer`: the flags of kafka-producer-perf-test, its lines, and ours.
 //! **Lives on** the command's thread.
 //! **Not here** producing (`corelog_tools::load::produce`).
+//! **Invariants** none beyond the types'.
 
 use corelog_tools::cli::Out;
 use corelog_tools::cli::producer_perf_test::{carry_out, read, total_line, window_line};

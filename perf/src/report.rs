@@ -1,6 +1,7 @@
 //! **Owns** what a result says about where and how it was measured.
 //! **Lives on** the command's thread.
 //! **Not here** the figures (`corelog_tools::load`).
+//! **Invariants** none beyond the types'.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! Owns the reasons for which a coordinator refuses, and what a failed append means to whom.
 //! Lives on any shard: plain values.
+//! Invariants: every reason has one meaning.
 //! Not here: numbers on the wire (`handlers` map each reason to Kafka's code).
 
 use thiserror::Error;

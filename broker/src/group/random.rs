@@ -1,5 +1,6 @@
 //! Owns the coordinator's source of member ids.
 //! Lives inside its coordinator.
+//! Invariants: the same seed gives the same ids.
 //! Not here: entropy; the shell hands in the seed.
 
 /// `SplitMix64`: every seed gives a full period, and 64 bits of state are enough to tell members apart.

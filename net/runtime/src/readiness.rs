@@ -24,7 +24,7 @@ use crate::source::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_RDHUP, Watch};
 pub(crate) struct Readiness {
     epoll: OwnedFd,
     buffer: Vec<epoll::Event>,
-    helpers: Helpers,
+    helpers: DiskThreads,
 }
 
 /// Events taken from the kernel at a time.
@@ -45,7 +45,7 @@ impl Readiness {
         Ok(Self {
             epoll,
             buffer: Vec::with_capacity(BATCH),
-            helpers: Helpers::new(shard, slot),
+            helpers: DiskThreads::new(shard, slot),
         })
     }
 
@@ -128,7 +128,7 @@ fn split(name: u64) -> (u32, u32) {
 }
 
 /// Threads that carry out file operations, started when there is more to do than they can take.
-struct Helpers {
+struct DiskThreads {
     shard: usize,
     slot: &'static Slot,
     work: Option<flume::Sender<Sent>>,
@@ -145,7 +145,7 @@ type Answer = (OpKey, Outcome, Box<Work>);
 /// File operations at a time per shard: enough to keep one disk's queue from being idle.
 const HELPERS_MAX: usize = 4;
 
-impl Helpers {
+impl DiskThreads {
     fn new(shard: usize, slot: &'static Slot) -> Self {
         let (work, inbox) = flume::unbounded();
         let (outbox, answers) = flume::unbounded();
@@ -212,7 +212,7 @@ impl Helpers {
     }
 }
 
-impl Drop for Helpers {
+impl Drop for DiskThreads {
     fn drop(&mut self) {
         // ORDER: the queue is closed before the threads are joined.
         self.work = None;

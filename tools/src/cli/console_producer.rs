@@ -1,6 +1,7 @@
 //! **Owns** `console-producer`: Kafka's `kafka-console-producer`.
 //! **Lives on** the command's thread; standard input is read on the companion.
 //! **Not here** cutting lines (`line_reader`).
+//! **Invariants** none beyond the types'.
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Read};

@@ -2,6 +2,7 @@
 //! `corelog-perf consumer`.
 //! **Lives on** the command's thread.
 //! **Not here** consuming (`load::consume`).
+//! **Invariants** none beyond the types'.
 
 use std::cell::RefCell;
 use std::rc::Rc;

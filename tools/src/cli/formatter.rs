@@ -1,6 +1,7 @@
 //! **Owns** the printing of records: Kafka's `DefaultMessageFormatter`.
 //! **Lives on** any thread: pure.
 //! **Not here** which records.
+//! **Invariants** none beyond the types'.
 
 use corelog_storage::batch::{Record, TimestampType};
 

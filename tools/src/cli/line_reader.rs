@@ -1,6 +1,7 @@
 //! **Owns** turning lines into records: Kafka's `LineMessageReader`.
 //! **Lives on** any thread: pure.
 //! **Not here** where lines come from.
+//! **Invariants** none beyond the types'.
 
 use super::properties::Properties;
 

@@ -2,6 +2,7 @@
 //! the reading of these options for `corelog-perf producer`.
 //! **Lives on** the command's thread.
 //! **Not here** producing (`load::produce`).
+//! **Invariants** none beyond the types'.
 
 use std::cell::RefCell;
 use std::rc::Rc;

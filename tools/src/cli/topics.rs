@@ -1,6 +1,7 @@
 //! **Owns** `topics`: Kafka's `kafka-topics`.
 //! **Lives on** the command's thread.
 //! **Not here** the calls (`client::admin`).
+//! **Invariants** none beyond the types'.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

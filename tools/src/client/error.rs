@@ -1,6 +1,7 @@
 //! **Owns** the ways a call to a broker fails, and which of them are worth another try.
 //! **Lives on** any thread: plain values.
 //! **Not here** what a command prints about them (`cli`).
+//! **Invariants** none beyond the types'.
 
 use corelog_net::client::ClientError;
 use corelog_net::wire::ErrorCode;

@@ -1,6 +1,7 @@
 //! **Owns** the hash that Kafka's clients choose a keyed record's partition by.
 //! **Lives on** any thread.
 //! **Invariants** (1) Same key, same partition as Java's `DefaultPartitioner`.
+//! **Not here** what its callers decide.
 
 /// 32-bit murmur2 with Kafka's seed.
 pub(super) fn murmur2(data: &[u8]) -> u32 {

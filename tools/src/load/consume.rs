@@ -1,5 +1,7 @@
 //! **Owns** consuming load.
 //! **Lives on** the runtime's thread.
+//! **Invariants** none beyond the types'.
+//! **Not here** what its callers decide.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

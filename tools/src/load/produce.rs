@@ -2,6 +2,7 @@
 //! **Lives on** the runtime's thread.
 //! **Invariants** (1) Without a schedule, every partition has work as long as the producer's memory allows. (2) Records of
 //! one partition go through one connection, so their order is that of their making.
+//! **Not here** what its callers decide.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

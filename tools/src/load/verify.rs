@@ -5,6 +5,7 @@
 //! ```text
 //! value: magic u32 | run u64 | number u64 | padding
 //! ```
+//! **Not here** what its callers decide.
 
 use std::collections::BTreeMap;
 

@@ -170,7 +170,7 @@ fn rust_file(name: &str, text: &str) -> Vec<Finding> {
             .lines()
             .take_while(|line| line.starts_with("//!"))
             .collect();
-        for word in ["Owns", "Lives on", "Invariants", "Not here"] {
+        for word in ["Owns", "Lives ", "Invariants", "Not here"] {
             if !head.contains(word) {
                 found.push((1, format!("the module's first lines do not say \"{word}\"")));
             }
@@ -220,13 +220,13 @@ fn rust_file(name: &str, text: &str) -> Vec<Finding> {
                 }
             }
             for prefix in ["fn get_", "fn do_"] {
-                if rest.starts_with(prefix) {
+                if rest.starts_with(prefix) && !rest.starts_with("fn get_mut") {
                     say(format!("{prefix}…: name it by what it gives"));
                 }
             }
         }
-        if test && code.contains("#[ignore") {
-            say("an ignored test is a silent skip".into());
+        if test && code.contains("#[ignore]") {
+            say("an ignored test is a silent skip: say why, `#[ignore = \"…\"]`".into());
         }
     }
     found
