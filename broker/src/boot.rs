@@ -72,7 +72,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         tail_bytes_max: usize::try_from(config.tail_bytes).unwrap_or(usize::MAX),
         cache_bytes_max: config.cache_bytes,
     };
-    let mut parts: Vec<_> = mesh::ports(shards)
+    let mut parts: Vec<_> = mesh::ports(shards, config.mesh_capacity)
         .into_iter()
         .enumerate()
         .map(|(index, ports)| Parts {

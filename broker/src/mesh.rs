@@ -34,12 +34,9 @@ use crate::partition::read::{FetchCall, Fetched};
 use crate::shard::logs::{Checkpoints, Opened};
 use crate::shard::{LogOffsets, LogSize, control};
 
-/// Requests of one shard to another that may be queued and not yet taken. A sender that finds the
-/// queue full waits, which stops it from reading its connections: backpressure ends at the socket.
-pub(crate) const QUEUE_CAPACITY: usize = 1024;
-
-/// Calls of one shard to another that may wait for their reply.
-pub(crate) const CALLS_MAX: usize = 1024;
+/// Calls of one shard to another that may wait for their reply. A long poll and a member that waits
+/// for its group hold one each, so there are enough for every connection of a busy shard.
+pub(crate) const CALLS_MAX: usize = 16 * 1024;
 
 /// What one shard may ask of another.
 pub(crate) enum Request {
@@ -117,9 +114,11 @@ pub(crate) struct Ports {
     replies: Port<(u64, Reply)>,
 }
 
-/// One [`Ports`] for each shard.
-pub(crate) fn ports(shards: usize) -> Vec<Ports> {
-    let requests = corelog_runtime::mesh(shards, QUEUE_CAPACITY);
+/// One [`Ports`] for each shard. `capacity` (`corelog.mesh.capacity`) is how many requests of one shard
+/// to another may be queued and not yet taken. A sender that finds the queue full waits, which stops
+/// it from reading its connections: backpressure ends at the socket.
+pub(crate) fn ports(shards: usize, capacity: usize) -> Vec<Ports> {
+    let requests = corelog_runtime::mesh(shards, capacity);
     let replies = corelog_runtime::mesh(shards, CALLS_MAX);
     requests
         .into_iter()

@@ -329,7 +329,6 @@ enum Place {
 async fn gather(shard: &Rc<Shard>, wanted: &[Wanted], by_id: bool, asked: &Asked) -> Vec<Fetched> {
     let image = shard.image();
     let mut calls: SmallVec<[(usize, Vec<FetchPart>); 2]> = SmallVec::new();
-    let mut refused = false;
     let mut places = Vec::with_capacity(wanted.len());
     for one in wanted {
         let topic = match &one.topic {
@@ -337,7 +336,6 @@ async fn gather(shard: &Rc<Shard>, wanted: &[Wanted], by_id: bool, asked: &Asked
             TopicKey::Id(id) => image.topic_by_id(Uuid(id.0)),
         };
         let Some(topic) = topic.filter(|topic| topic.partition(one.partition).is_some()) else {
-            refused = true;
             places.push(Place::Refused(match (topic, by_id) {
                 (None, true) => ErrorCode::UnknownTopicId,
                 _ => ErrorCode::UnknownTopicOrPartition,
@@ -368,7 +366,8 @@ async fn gather(shard: &Rc<Shard>, wanted: &[Wanted], by_id: bool, asked: &Asked
     if calls.is_empty() {
         return refusals(places);
     }
-    let deadline = asked.deadline.filter(|_| !refused);
+    // Partitions that are unknown here are told with the rest; they do not end the wait, as in Kafka.
+    let deadline = asked.deadline;
     let mut answers = if let [(owner, parts)] = &mut calls[..] {
         let parts = std::mem::take(parts);
         vec![
