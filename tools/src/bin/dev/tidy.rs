@@ -135,9 +135,7 @@ fn any_file(name: &str, text: &str) -> Vec<Finding> {
         concat!("/ho", "me/"),
     ];
     for (number, line) in text.lines().enumerate() {
-        let data = Path::new(name)
-            .extension()
-            .is_some_and(|one| one == "json")
+        let data = Path::new(name).extension().is_some_and(|one| one == "json")
             || name.contains("fixtures/")
             || name.contains("golden/");
         if let Some(place) = places.iter().find(|place| line.contains(**place))
