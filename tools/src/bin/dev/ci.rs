@@ -67,9 +67,17 @@ const STEPS: &[Step] = &[
         ],
     },
     Step {
-        name: "real clients",
+        name: "a short run of real clients",
         environment: &[],
-        command: &["cargo", "dev", "clients", "--quick"],
+        command: &[
+            "cargo",
+            "dev",
+            "clients",
+            "--quick",
+            "kcat",
+            "confluent",
+            "kafka-python",
+        ],
     },
 ];
 
