@@ -147,6 +147,20 @@ impl Header {
     }
 }
 
+/// How many bytes at the start of `bytes` are whole batches, by what their length fields say; nothing else about
+/// them is checked.
+pub fn whole_batches(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(header) = Header::parse(&bytes[whole..]) {
+        let size = header.size();
+        if size < BATCH_HEADER_SIZE || size > bytes.len() - whole {
+            break;
+        }
+        whole += size;
+    }
+    whole
+}
+
 /// The attributes of a batch: bits 0–2 codec, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(pub i16);

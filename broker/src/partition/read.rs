@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelog_net::wire::ErrorCode;
 use corelog_runtime::{File, Instant, Temperature};
-use corelog_storage::batch::{Batch, UncheckedBatch};
+use corelog_storage::batch::{self, Batch, Header, UncheckedBatch};
 use corelog_storage::log::{LocateError, LocateJob, Located, Read, ReadError, Wait};
 use corelog_storage::producer::AbortedTransaction;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
@@ -30,8 +30,8 @@ use crate::shard::Shard;
 /// File ranges up to this size are read and sent; `sendfile` costs more than the copy for them.
 const SENDFILE_BYTES_MIN: u64 = 16 * 1024;
 
-/// A cold range is read from the disk in pieces of at most this size; the reader comes back for
-/// the rest.
+/// A cold range is read from the disk in pieces of at most this size, or of one batch where that is
+/// larger; the reader comes back for the rest.
 const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Which records a reader may see (KIP-98).
@@ -388,23 +388,49 @@ async fn payload(file: Arc<OwnedFd>, range: Range<u64>) -> std::io::Result<Paylo
     if warm && range.end - range.start >= SENDFILE_BYTES_MIN {
         return Ok(Payload::File { file, range });
     }
-    let size = if warm {
-        range.end - range.start
-    } else {
-        (range.end - range.start).min(COLD_READ_BYTES_MAX)
-    };
-    let size =
-        usize::try_from(size).expect("a read is at most SENDFILE_BYTES_MIN or COLD_READ_BYTES_MAX");
     let temperature = if warm {
         Temperature::Warm
     } else {
         Temperature::Cold
     };
-    let (result, block) = reader
-        .read_at(corelog_runtime::block(size), range.start, size, temperature)
+    let mut parts = SmallVec::new();
+    let first = if warm {
+        range.end - range.start
+    } else {
+        (range.end - range.start).min(COLD_READ_BYTES_MAX)
+    };
+    let mut size = read_part(&reader, range.start, first, temperature, &mut parts).await?;
+    if let Some(piece) = parts.first_mut()
+        && (size as u64) < range.end - range.start
+    {
+        // The range was cut without looking. No reader gets on with part of its first batch.
+        let whole = batch::whole_batches(piece);
+        if whole > 0 {
+            *piece = piece.slice(..whole);
+            size = whole;
+        } else if let Some(header) = Header::parse(piece) {
+            let missing = (header.size().saturating_sub(size) as u64)
+                .min(range.end - range.start - size as u64);
+            let rest = range.start + size as u64;
+            size += read_part(&reader, rest, missing, temperature, &mut parts).await?;
+        }
+    }
+    Ok(Payload::Memory { parts, size })
+}
+
+/// Reads up to `size` bytes at `position` as one more part; returns how many there were.
+async fn read_part(
+    file: &File,
+    position: u64,
+    size: u64,
+    temperature: Temperature,
+    parts: &mut SmallVec<[Bytes; 4]>,
+) -> std::io::Result<usize> {
+    let size = usize::try_from(size).expect("no batch or piece is above 2 GiB");
+    let (result, block) = file
+        .read_at(corelog_runtime::block(size), position, size, temperature)
         .await;
     let size = result?;
-    let mut parts = SmallVec::new();
     parts.push(block.freeze().slice(..size));
-    Ok(Payload::Memory { parts, size })
+    Ok(size)
 }

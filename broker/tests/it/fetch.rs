@@ -529,3 +529,36 @@ fn every_offset_is_reached_in_memory_and_in_files() {
         }
     }
 }
+
+#[test]
+fn a_batch_that_only_the_disk_has_comes_whole_however_large() {
+    // More than the broker reads from a disk at once.
+    const SIZE: usize = 3 << 20;
+    let mut broker = Broker::with(&["message.max.bytes=4194304"]);
+    let mut client = broker.client();
+    create(&mut client, "large", 1, &[]);
+    let large = "x".repeat(SIZE);
+    produce(&mut client, "large", 0, values(&[&large]));
+    produce(&mut client, "large", 0, values(&["a", "b"]));
+    produce(&mut client, "large", 0, values(&[&large]));
+    broker.stop();
+    let log = broker.data().join("large-0/00000000000000000000.log");
+    let log = std::fs::File::open(log).expect("the segment is there");
+    log.sync_all().expect("the segment can be synced");
+    rustix::fs::fadvise(&log, 0, None, rustix::fs::Advice::DontNeed).expect("a file has advice");
+    broker.launch();
+    let mut client = broker.client();
+    let mut offset = 0;
+    let mut sizes = Vec::new();
+    while offset < 4 {
+        let request = with("large", offset, |request| {
+            part(request).partition_max_bytes = 1 << 20;
+        });
+        let response = client.call(12, &request);
+        let got = read(&only_records(&response));
+        assert_eq!(got[0].0, offset, "the first record is the one asked for");
+        sizes.extend(got.iter().map(|(_, value)| value.len()));
+        offset = got[got.len() - 1].0 + 1;
+    }
+    assert_eq!(sizes, [SIZE, 1, 1, SIZE]);
+}

@@ -148,3 +148,28 @@ fn the_builder_refuses_what_a_batch_cannot_be() {
         Err(BuildError::TooLarge)
     ));
 }
+
+#[test]
+fn whole_batches_end_where_the_next_is_cut() {
+    let one = batch().to_bytes();
+    let log = [&one[..], &one[..], &one[..]].concat();
+    let size = one.len();
+    for (length, whole) in [
+        (0, 0),
+        (size - 1, 0),
+        (size, size),
+        (size + 60, size),
+        (size + 61, size),
+        (2 * size, 2 * size),
+        (3 * size - 1, 2 * size),
+        (3 * size, 3 * size),
+    ] {
+        assert_eq!(whole_batches(&log[..length]), whole, "{length} bytes");
+    }
+    // A length that lies does not send anyone in circles or beyond the end.
+    for lie in [-1_i32, 0, 48, i32::MAX] {
+        let mut log = log.clone();
+        log[size + 8..size + 12].copy_from_slice(&lie.to_be_bytes());
+        assert_eq!(whole_batches(&log), size, "{lie}");
+    }
+}
