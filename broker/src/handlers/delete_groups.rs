@@ -23,12 +23,15 @@ pub(crate) async fn handle(
     _context: Context,
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
-    let mut results = Vec::with_capacity(request.groups_names.len());
-    for group_id in request.groups_names {
-        let question = Request::DeleteGroup(DeleteGroup {
+    let question = |group_id: &String| {
+        Request::DeleteGroup(DeleteGroup {
             group_id: group_id.clone(),
-        });
-        let error = match groups::ask(&shard, question).await {
+        })
+    };
+    let replies = groups::ask_each(&shard, request.groups_names.iter().map(question)).await;
+    let mut results = Vec::with_capacity(request.groups_names.len());
+    for (group_id, reply) in request.groups_names.into_iter().zip(replies) {
+        let error = match reply {
             Some(Reply::DeleteGroup(deleted)) => deleted.err(),
             _ => Some(GroupError::NotCoordinator),
         };

@@ -26,12 +26,15 @@ pub(crate) async fn handle(
     context: Context,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let mut described = Vec::with_capacity(request.groups.len());
-    for group_id in request.groups {
-        let question = Request::DescribeGroup(DescribeGroup {
+    let question = |group_id: &String| {
+        Request::DescribeGroup(DescribeGroup {
             group_id: group_id.clone(),
-        });
-        let reply = match groups::ask(&shard, question).await {
+        })
+    };
+    let replies = groups::ask_each(&shard, request.groups.iter().map(question)).await;
+    let mut described = Vec::with_capacity(request.groups.len());
+    for (group_id, reply) in request.groups.into_iter().zip(replies) {
+        let reply = match reply {
             Some(Reply::DescribeGroup(reply)) => reply,
             _ => Err(GroupError::NotCoordinator),
         };

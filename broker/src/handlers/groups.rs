@@ -5,9 +5,11 @@
 //! Invariants: 1. A request about a group crosses at most one core.
 //! Not here: coordination (`group.rs`).
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use corelog_net::wire::ErrorCode;
+use corelog_runtime::{Task, spawn};
 use corelog_storage::types::TopicId;
 
 use crate::group::{self, GroupError, OFFSETS_TOPIC};
@@ -24,6 +26,18 @@ pub(crate) async fn ask(shard: &Rc<Shard>, request: group::Request) -> Option<gr
     ask_at(shard, TopicId(topic.id.0), partition, request).await
 }
 
+/// Asks the coordinator of each request's group, many at a time; answers in the order of the requests.
+pub(crate) async fn ask_each(
+    shard: &Rc<Shard>,
+    requests: impl Iterator<Item = group::Request>,
+) -> Vec<Option<group::Reply>> {
+    let ask_one = |request| {
+        let shard = Rc::clone(shard);
+        async move { ask(&shard, request).await }
+    };
+    gather(requests.map(ask_one)).await
+}
+
 /// Asks every coordinator of this broker.
 pub(crate) async fn ask_all(
     shard: &Rc<Shard>,
@@ -33,9 +47,30 @@ pub(crate) async fn ask_all(
     let Some(topic) = image.topic(OFFSETS_TOPIC) else {
         return Vec::new();
     };
-    let mut replies = Vec::new();
-    for partition in 0..topic.partition_count() {
-        replies.push(ask_at(shard, TopicId(topic.id.0), partition, request()).await);
+    let topic_id = TopicId(topic.id.0);
+    let ask_one = |partition| {
+        let (shard, request) = (Rc::clone(shard), request());
+        async move { ask_at(&shard, topic_id, partition, request).await }
+    };
+    gather((0..topic.partition_count()).map(ask_one)).await
+}
+
+/// Begins the questions in their order, at most [`QUESTIONS_MAX`] open at once, and keeps their answers in it.
+async fn gather(
+    questions: impl Iterator<Item = impl Future<Output = Option<group::Reply>> + 'static>,
+) -> Vec<Option<group::Reply>> {
+    let mut open: VecDeque<Task<Option<group::Reply>>> = VecDeque::new();
+    let mut replies = Vec::with_capacity(questions.size_hint().0);
+    for question in questions {
+        if open.len() == QUESTIONS_MAX
+            && let Some(first) = open.pop_front()
+        {
+            replies.push(first.await.ok().flatten());
+        }
+        open.push_back(spawn("ask group", question));
+    }
+    for question in open {
+        replies.push(question.await.ok().flatten());
     }
     replies
 }
@@ -56,6 +91,10 @@ async fn ask_at(
         _ => None,
     }
 }
+
+/// Questions of one request that are open at once: enough to share syncs and hops, few beside what a pair of shards may
+/// have open.
+const QUESTIONS_MAX: usize = 64;
 
 /// The code of a refusal, or of none.
 pub(crate) fn code(error: impl Into<Option<GroupError>>) -> i16 {

@@ -40,60 +40,51 @@ pub(crate) async fn handle(
             topics.into_iter().map(topic).collect::<Vec<_>>()
         });
         let places = topics.clone().unwrap_or_default();
-        let fetched = ask(
-            &shard,
-            request.group_id,
-            None,
-            request.require_stable,
-            topics,
-        )
-        .await;
-        return answer_one(context.version, &places, fetched);
+        let question = question(request.group_id, None, request.require_stable, topics);
+        let reply = groups::ask(&shard, question).await;
+        return answer_one(context.version, &places, fetched(reply));
     }
-    let mut answered = Vec::with_capacity(request.groups.len());
+    let image = shard.image();
+    let mut asked = Vec::with_capacity(request.groups.len());
+    let mut questions = Vec::with_capacity(request.groups.len());
     for mut group in request.groups {
-        let (topics, unknown) = by_name(&shard.image(), context.version, &mut group);
+        let (topics, unknown) = by_name(&image, context.version, &mut group);
         let member = group
             .member_id
             .map(|member_id| (member_id, group.member_epoch));
-        let fetched = ask(
-            &shard,
-            group.group_id.clone(),
-            member,
-            request.require_stable,
-            topics,
-        )
-        .await;
-        answered.push(answer_group(
-            &shard.image(),
-            context.version,
-            group.group_id,
-            fetched,
-            unknown,
-        ));
+        let group_id = group.group_id.clone();
+        questions.push(question(group_id, member, request.require_stable, topics));
+        asked.push((group.group_id, unknown));
     }
+    let replies = groups::ask_each(&shard, questions.into_iter()).await;
+    let answered = asked.into_iter().zip(replies);
+    let answered = answered.map(|((group_id, unknown), reply)| {
+        answer_group(&image, context.version, group_id, fetched(reply), unknown)
+    });
     OffsetFetchResponse {
-        groups: answered,
+        groups: answered.collect(),
         ..Default::default()
     }
 }
 
-async fn ask(
-    shard: &Rc<Shard>,
+fn question(
     group_id: String,
     member: Option<(String, i32)>,
     require_stable: bool,
     topics: Option<Vec<FetchTopic>>,
-) -> Result<Vec<FetchedTopic>, GroupError> {
+) -> Request {
     let (member_id, member_epoch) = member.map_or((None, -1), |(id, epoch)| (Some(id), epoch));
-    let question = Request::OffsetFetch(OffsetFetch {
+    Request::OffsetFetch(OffsetFetch {
         group_id,
         member_id,
         member_epoch,
         require_stable,
         topics,
-    });
-    match groups::ask(shard, question).await {
+    })
+}
+
+fn fetched(reply: Option<Reply>) -> Result<Vec<FetchedTopic>, GroupError> {
+    match reply {
         Some(Reply::OffsetFetch(fetched)) => fetched,
         _ => Err(GroupError::NotCoordinator),
     }

@@ -1,6 +1,7 @@
 //! Committed offsets: who may commit, what is fetched, what survives.
 
 use corelog_net::wire::Uuid;
+use corelog_net::wire::messages::delete_groups::DeleteGroupsRequest;
 use corelog_net::wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -346,4 +347,51 @@ fn offsets_and_groups_survive_a_stop_and_a_crash() {
             );
         }
     }
+}
+
+#[test]
+fn many_groups_are_answered_in_the_order_they_were_asked_about() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    create(&mut client, "many", 1, &[]);
+    await_coordinator(&mut client, "many-0");
+    // More than a request keeps open at once.
+    let groups: Vec<_> = (0..200).map(|number| format!("many-{number}")).collect();
+    for (offset, group) in (0..).zip(&groups) {
+        assert_eq!(
+            commit(&mut client, &Commit::of(group, "many", offset)),
+            "NONE"
+        );
+    }
+    let fetch = OffsetFetchRequest {
+        groups: groups
+            .iter()
+            .rev()
+            .map(|group| OffsetFetchRequestGroup {
+                group_id: group.clone(),
+                topics: None,
+                ..OffsetFetchRequestGroup::default()
+            })
+            .collect(),
+        ..OffsetFetchRequest::default()
+    };
+    let response = client.call(8, &fetch);
+    assert_eq!(response.groups.len(), groups.len());
+    for (offset, (group, answer)) in groups.iter().zip(response.groups.iter().rev()).enumerate() {
+        assert_eq!(&answer.group_id, group);
+        let got = answer.topics[0].partitions[0].committed_offset;
+        assert_eq!(usize::try_from(got), Ok(offset), "{group}");
+    }
+    let mut names = groups.clone();
+    names.push(groups[7].clone());
+    let delete = DeleteGroupsRequest {
+        groups_names: names.clone(),
+        ..DeleteGroupsRequest::default()
+    };
+    let response = client.call(2, &delete);
+    let answered: Vec<_> = response.results.iter().map(|one| &one.group_id).collect();
+    assert_eq!(answered, names.iter().collect::<Vec<_>>());
+    let (last, first) = response.results.split_last().expect("there are results");
+    assert!(first.iter().all(|one| one.error_code == 0));
+    assert_eq!(error(last.error_code), "GROUP_ID_NOT_FOUND", "gone by then");
 }
