@@ -25,6 +25,7 @@ mod uuid;
 
 pub mod fetch;
 pub mod header;
+pub mod layout;
 pub mod limits;
 pub mod messages;
 pub mod produce;

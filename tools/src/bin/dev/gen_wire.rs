@@ -1,12 +1,12 @@
 //! `cargo dev gen-wire [--check]`: schemas in, Rust out.
 //!
 //! **Owns** which files are generated: `net/src/wire/{messages,records}{.rs,/*.rs}`, `visit.rs`,
-//! `api_key.rs` and `error_code.rs`, from `net/schemas`.
+//! `api_key.rs`, `error_code.rs` and `layout/tables.rs`, from `net/schemas`.
 //! **Lives on** a developer's machine and in CI.
 //! **Invariants** 1. The same schemas give the same bytes. 2. `--check` writes nothing to the
 //! repository.
 //! **Not here**: reading schemas (`schema`), the layout code of a struct (`structs`), the tables
-//! (`tables`).
+//! (`tables`, `layouts`).
 #![expect(
     clippy::disallowed_methods,
     reason = "a developer's tool, not part of the broker"
@@ -19,6 +19,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+#[path = "gen_wire/layouts.rs"]
+mod layouts;
 #[path = "gen_wire/schema.rs"]
 mod schema;
 #[path = "gen_wire/structs.rs"]
@@ -47,6 +49,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     structs::write_folder(&mut files, "messages", &messages);
     structs::write_folder(&mut files, "records", &records);
     files.insert("visit.rs".into(), tables::visit(&messages, &records));
+    let layouts = layouts::tables(&messages, &records);
+    files.insert("layout/tables.rs".into(), layouts);
     files.insert("api_key.rs".into(), tables::api_key(&messages));
     files.insert("error_code.rs".into(), tables::error_code(&errors)?);
     let files = format(files)?;
