@@ -292,6 +292,17 @@ impl UncheckedBatch {
         self.bytes.len()
     }
 
+    /// Whether the CRC is that of the bytes.
+    pub fn crc_matches(&self) -> bool {
+        self.check_crc().is_ok()
+    }
+
+    /// Opens the batch for reading its records although nothing of it is checked: for tools that show what is there.
+    pub fn open(&self, bytes_max: usize) -> Result<Payload, InflateError> {
+        let body = self.bytes.slice(BATCH_HEADER_SIZE.min(self.bytes.len())..);
+        Payload::open(&self.header, body, bytes_max)
+    }
+
     /// Checks what a reader of a log must check: the CRC, and that the header's counts fit together. For recovery,
     /// replication and tools; what a client sends goes through [`validate`].
     pub fn check(self) -> Result<Batch, BatchError> {
@@ -418,7 +429,7 @@ pub const MAGIC: i8 = 2;
 /// Where the magic lies, in this and every older format.
 const MAGIC_POSITION: usize = 16;
 /// The first byte that the CRC covers.
-const CRC_FROM: usize = 21;
+pub(crate) const CRC_FROM: usize = 21;
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];

@@ -270,6 +270,17 @@ impl LogDir {
         })
     }
 
+    /// A directory on a real disk that must be there: for tools, which create nothing.
+    pub fn existing(root: impl Into<PathBuf>) -> Result<Self, DiskError> {
+        let root: PathBuf = root.into();
+        // Listing is what every tool does first; a file or nothing in its place is told here, once.
+        real::is_dir(&root).map_err(|e| DiskError::new("open", root.display(), e))?;
+        Ok(Self {
+            kind: DirKind::Real,
+            root: root.into(),
+        })
+    }
+
     /// A directory on a simulated disk.
     #[cfg(any(test, feature = "sim"))]
     pub fn simulated(disk: &sim::Disk) -> Self {

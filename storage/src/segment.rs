@@ -6,6 +6,7 @@
 //! **Not here** which bytes are in memory (`log::tail`), the index bytes (`index`).
 
 pub mod name;
+pub mod reader;
 
 use crate::disk::File;
 use crate::types::{Offset, Timestamp};

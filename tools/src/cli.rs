@@ -13,6 +13,7 @@ use corelog_runtime::{Config, Runtime};
 mod console_consumer;
 mod console_producer;
 pub mod consumer_perf_test;
+mod dump_log;
 mod formatter;
 mod line_reader;
 pub mod options;
@@ -49,6 +50,11 @@ pub const COMMANDS: &[Command] = &[
         name: "consumer-perf-test",
         about: "Measure how fast records are consumed",
         run: consumer_perf_test::run,
+    },
+    Command {
+        name: "dump-log",
+        about: "Print the files of a log directory: records, indexes, snapshots",
+        run: dump_log::run,
     },
     Command {
         name: "producer-perf-test",

@@ -121,6 +121,15 @@ pub(super) fn create_dirs(path: &Path) -> Result<(), DiskError> {
     create_dir(path).map_err(|e| DiskError::new("mkdir", path.display(), e))
 }
 
+pub(super) fn is_dir(path: &Path) -> io::Result<()> {
+    let stat = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(stat.st_mode).is_dir() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    }
+}
+
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Permissions::empty())?;

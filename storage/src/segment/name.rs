@@ -77,6 +77,14 @@ pub fn parse_file(name: &str) -> Option<(Offset, Content, Fate)> {
     Some((Offset(digits.parse().ok()?), content, fate))
 }
 
+/// What a name ends with, whatever stands before it: for tools that are given any file.
+pub fn content_of(name: &str) -> Option<Content> {
+    let suffix = &name[name.rfind('.')?..];
+    CONTENTS
+        .into_iter()
+        .find(|content| extension(*content) == suffix)
+}
+
 /// What a folder of a log directory is to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Folder {
@@ -157,7 +165,8 @@ fn marked_folder(partition: &TopicPartition, id: u128, mark: &str) -> String {
     format!("{topic}{tail}")
 }
 
-fn extension(content: Content) -> &'static str {
+/// How the name of such a file ends.
+pub fn extension(content: Content) -> &'static str {
     match content {
         Content::Log => ".log",
         Content::Index => ".index",
@@ -167,6 +176,13 @@ fn extension(content: Content) -> &'static str {
     }
 }
 
+const CONTENTS: [Content; 5] = [
+    Content::Log,
+    Content::Index,
+    Content::TimeIndex,
+    Content::TxnIndex,
+    Content::Snapshot,
+];
 const OFFSET_DIGITS: usize = 20;
 const DELETED: &str = ".deleted";
 const CLEANED: &str = ".cleaned";

@@ -4,6 +4,11 @@
 //! Known differences, each on purpose: an exception is shown as its sentence, once and without its class; where Kafka's
 //! option table follows, ours does.
 
+#![cfg(test)]
+
+#[expect(clippy::disallowed_methods, reason = "tests read fixtures")]
+mod dump_log;
+
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
@@ -34,9 +39,13 @@ impl Sink {
 fn run(command: &str) -> (u8, String, String) {
     // No argument of these transcripts is quoted.
     let arguments: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+    run_arguments(&arguments)
+}
+
+fn run_arguments(arguments: &[String]) -> (u8, String, String) {
     let (out, err) = (Sink::default(), Sink::default());
     let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()));
-    let code = cli::main(&arguments, &mut printer);
+    let code = cli::main(arguments, &mut printer);
     drop(printer);
     (code, out.text(), err.text())
 }
