@@ -25,6 +25,7 @@ use corelog_runtime::{BackendChoice, Runtime, Signal, Signals, limits};
 use crate::config::BrokerConfig;
 use crate::config::broker::IoBackend;
 use crate::mesh::{self, Reply, Request};
+use crate::shard::disks::Disks;
 use crate::shard::logs::Opened;
 use crate::shard::{Parts, Settings, Shard};
 use directories::Directories;
@@ -72,6 +73,8 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         tail_bytes_max: usize::try_from(config.tail_bytes).unwrap_or(usize::MAX),
         cache_bytes_max: config.cache_bytes,
     };
+    let disks = Disks::new(&directories.all, config.disk_reserve_bytes);
+    let disks = Arc::new(disks);
     let mut parts: Vec<_> = mesh::ports(shards, config.mesh_capacity)
         .into_iter()
         .enumerate()
@@ -82,6 +85,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
             config: Arc::clone(&config),
             settings,
             directories: Arc::clone(&directories.all),
+            disks: Arc::clone(&disks),
             image: Arc::clone(&image),
             cluster_id: Arc::clone(&directories.cluster_id),
         })

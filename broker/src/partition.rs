@@ -54,6 +54,8 @@ pub(crate) struct Partition {
     pub(crate) sync_queued: Cell<bool>,
     /// The companion does file work of the log.
     pub(crate) working: Cell<bool>,
+    /// A write or file work found the disk full; it is tried again.
+    pub(crate) starved: Cell<bool>,
     /// The high watermark at the last housekeeping: unchanged, the log is idle.
     pub(crate) swept: Cell<Offset>,
     /// When retention last took segments out of the log.
@@ -85,6 +87,7 @@ impl Partition {
             sync_wanted: Cell::new(false),
             sync_queued: Cell::new(false),
             working: Cell::new(false),
+            starved: Cell::new(false),
             swept: Cell::new(Offset::NONE),
             deleted_at: Cell::new(Instant::default()),
             tail_bytes: Cell::new(0),
@@ -107,6 +110,14 @@ impl Partition {
         self.high_watermark.set(to);
         self.progress.notify_all();
         self.parked.borrow_mut().retain(|parked| parked.fed(bytes));
+    }
+
+    /// A write or file work was done: if the disk was full, is it no longer?
+    pub(crate) fn note_room(&self) {
+        if self.starved.get() && !self.log.borrow().has_unwritten() {
+            self.starved.set(false);
+            tracing::info!("partition={} is written again", self.name);
+        }
     }
 
     /// Is something appended not durable yet?

@@ -11,6 +11,7 @@
 pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod coordinators;
+pub(crate) mod disks;
 pub(crate) mod flush;
 pub(crate) mod housekeeping;
 pub(crate) mod logs;
@@ -38,6 +39,7 @@ use crate::partition::{Parked, Partition};
 use cache::CacheWindow;
 use control::Control;
 use coordinators::Coordinators;
+use disks::{Allowances, Disks};
 use flush::Queue;
 use producer_ids::ProducerIds;
 
@@ -85,6 +87,7 @@ pub(crate) struct Shard {
     pub(crate) writes: Queue,
     pub(crate) syncs: Queue,
     pub(crate) cache: CacheWindow,
+    pub(crate) allowances: Allowances,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) coordinators: Coordinators,
     pub(crate) producer_ids: ProducerIds,
@@ -114,6 +117,7 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) settings: Settings,
     pub(crate) directories: Arc<[LogDir]>,
+    pub(crate) disks: Arc<Disks>,
     pub(crate) image: Arc<Image>,
     pub(crate) cluster_id: Arc<str>,
 }
@@ -135,6 +139,7 @@ impl Shard {
             partitions: RefCell::default(),
             writes: Queue::new(),
             syncs: Queue::new(),
+            allowances: Allowances::new(parts.disks),
             cache: CacheWindow::new(parts.settings.cache_bytes_max),
             sessions: RefCell::new(Sessions::new(slots)),
             coordinators: Coordinators::new(group_settings),
@@ -157,6 +162,7 @@ impl Shard {
         spawn("sync", Rc::clone(&shard).sync_for_ever()).detach();
         spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
         spawn("housekeeping", Rc::clone(&shard).keep_house_for_ever()).detach();
+        spawn("watch disks", Rc::clone(&shard).watch_disks_for_ever()).detach();
         spawn("mesh replies", Rc::clone(&shard.mesh).collect()).detach();
         let serving = Rc::clone(&shard);
         let serve = move |from, call, request| Rc::clone(&serving).accept(from, call, request);

@@ -233,6 +233,21 @@ pub struct Entry {
     pub modified: i64,
 }
 
+/// What a look at a log directory found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Bytes that can still be written.
+    pub free: u64,
+    /// Bytes of the whole volume.
+    pub total: u64,
+    /// The volume takes no writes: mounted so, or turned so by the kernel after an error.
+    pub read_only: bool,
+    /// Number of the device that the directory lies on.
+    pub device: u64,
+    /// Number of the directory itself: another one means that something was mounted or unmounted.
+    pub inode: u64,
+}
+
 /// One log directory (an entry of `log.dirs`). Clones share it.
 #[derive(Clone)]
 pub struct LogDir {
@@ -416,6 +431,25 @@ impl LogDir {
         .map_err(|e| DiskError::new("list", self.path(name).display(), e))?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
+    }
+
+    /// What the volume says of itself, and whether the directory is still the same.
+    pub fn look(&self) -> Result<Look, DiskError> {
+        match &self.kind {
+            DirKind::Real => real::look(&self.root),
+            #[cfg(any(test, feature = "sim"))]
+            DirKind::Sim(disk) => {
+                let (free, total) = disk.space();
+                Ok(Look {
+                    free,
+                    total,
+                    read_only: false,
+                    device: 0,
+                    inode: 0,
+                })
+            }
+        }
+        .map_err(|e| DiskError::new("statvfs", self.root.display(), e))
     }
 
     /// Bytes that can still be written: `(free, total)`.

@@ -4,6 +4,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod disk;
+pub mod disks;
 pub mod epochs;
 pub mod index;
 pub mod limits;

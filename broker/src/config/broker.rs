@@ -61,6 +61,8 @@ pub struct BrokerConfig {
     pub tail_bytes: u64,
     /// `corelog.cache.bytes`, per shard.
     pub cache_bytes: u64,
+    /// `corelog.disk.reserve.bytes`; `None` follows from the size of the disk.
+    pub disk_reserve_bytes: Option<u64>,
     /// `num.partitions`.
     pub num_partitions: i32,
     /// `default.replication.factor`.
@@ -300,6 +302,7 @@ impl BrokerConfig {
             sync_on_ack: values.flag("corelog.sync.on.ack"),
             tail_bytes: values.number("corelog.tail.bytes").unsigned_abs(),
             cache_bytes: values.number("corelog.cache.bytes").unsigned_abs(),
+            disk_reserve_bytes: u64::try_from(values.number("corelog.disk.reserve.bytes")).ok(),
             num_partitions: values.int("num.partitions"),
             default_replication_factor: values.short("default.replication.factor"),
             auto_create_topics_enable: values.flag("auto.create.topics.enable"),

@@ -436,6 +436,7 @@ pub static BROKER: &[Setting] = &[
     setting("corelog.io.ring.entries", Int, Is("1024"), Between(64, 32_768), Low, ReadOnly, Public, &[], Supported("Submission entries of a shard's ring.")),
     setting("corelog.mesh.capacity", Int, Is("1024"), Between(16, 65_536), Low, ReadOnly, Public, &[], Supported("Messages that fit in the queue from one shard to another.")),
     setting("corelog.sync.on.ack", Boolean, Is("true"), Any, High, ReadOnly, Public, &[], Supported("An acks=all answer waits until its records are on stable storage; waiting producers share one sync.")),
+    setting("corelog.disk.reserve.bytes", Long, Is("-1"), AtLeast(-1), High, ClusterWide, Public, &[], Supported("Bytes to keep free on the disk of each log directory; -1 takes 2 % of the disk, at most 1 GiB. Below it producers are refused with a retriable error; consuming, deleting and compaction go on.")),
     setting("corelog.cache.bytes", Long, Is("268435456"), AtLeast(16_777_216), Medium, ReadOnly, Public, &[], Supported("Page cache of one shard for what was written last. Older bytes are pushed to the disk and dropped, so that streaming through does not grow the cache.")),
     setting("corelog.tail.bytes", Long, Is("67108864"), AtLeast(1_048_576), Medium, ReadOnly, Public, &[], Supported("Memory of one shard for the newest records of its partitions, served to consumers without reading files.")),
 ];

@@ -10,6 +10,7 @@
 //! (`shard/flush.rs`).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::produce::BatchIndexAndErrorMessage;
@@ -20,6 +21,7 @@ use corelog_storage::types::{Offset, Timestamp, TopicId};
 use crate::handlers::error_code;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
+use crate::shard::disks::Disks;
 
 /// What the producer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub(crate) struct PendingAppend {
     outcomes: Vec<Appended>,
     waits: Vec<Wait>,
     level: Level,
+    patience: Patience,
+    disks: Arc<Disks>,
 }
 
 struct Wait {
@@ -86,6 +90,16 @@ struct Wait {
     partition: Rc<Partition>,
     /// Acknowledged when everything below is.
     end: Offset,
+}
+
+/// What happens to those who wait for a write that finds the disk full. It is done when there is room again, unless
+/// the broker ends before: until then nobody can say whether the records are in the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// They are told, and may send again: an idempotent producer's repetition is recognised.
+    UntilFull,
+    /// They wait: coordinators and the controller build on what they wrote.
+    Endless,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +123,11 @@ impl Shard {
             outcomes: Vec::with_capacity(call.parts.len()),
             waits: Vec::with_capacity(call.parts.len()),
             level,
+            patience: match call.origin {
+                Origin::Client => Patience::UntilFull,
+                Origin::Coordinator | Origin::Replication => Patience::Endless,
+            },
+            disks: Arc::clone(self.allowances.disks()),
         };
         for part in call.parts {
             let Some(partition) = self.partition(part.topic_id, part.partition) else {
@@ -143,6 +162,13 @@ impl Shard {
                     continue;
                 }
             };
+            let size = batch.size() as u64;
+            if call.origin != Origin::Client {
+                self.allowances.count(partition.directory, size);
+            } else if !self.allowances.admit(partition.directory, size) {
+                pending.outcomes.push(self.full(&partition));
+                continue;
+            }
             let epoch = partition.leader_epoch.get();
             let appended = partition
                 .log
@@ -171,10 +197,32 @@ impl Shard {
                         });
                     }
                 }
-                Err(error) => pending.outcomes.push(refusal(&error, &partition)),
+                Err(error) => pending.outcomes.push(self.refusal(&error, &partition)),
             }
         }
         pending
+    }
+
+    /// Its disk is full: the producer may come again, and reads why.
+    #[cold]
+    fn full(&self, partition: &Partition) -> Appended {
+        Appended {
+            message: Some(self.allowances.disks().full_sentence(partition.directory)),
+            ..Appended::refused(ErrorCode::KafkaStorageError, -1)
+        }
+    }
+
+    #[cold]
+    fn refusal(&self, error: &AppendError, partition: &Rc<Partition>) -> Appended {
+        if let AppendError::Roll(error) = error {
+            if error.is_full() {
+                self.allowances.disks().found_full(partition.directory);
+                return self.full(partition);
+            }
+            self.disk_failed(partition, "roll", &error.source);
+        }
+        let start = partition.log.borrow().start_offset().0;
+        Appended::refused(error_code::append(error), start)
     }
 }
 
@@ -190,6 +238,11 @@ impl PendingAppend {
                 if reached >= wait.end {
                     break ErrorCode::None;
                 }
+                if self.patience == Patience::UntilFull && wait.partition.starved.get() {
+                    let message = self.disks.full_sentence(wait.partition.directory);
+                    self.outcomes[wait.outcome].message = Some(message);
+                    break ErrorCode::KafkaStorageError;
+                }
                 match wait.partition.state.get() {
                     State::Online => wait.partition.progress.notified().await,
                     State::Offline => break ErrorCode::KafkaStorageError,
@@ -197,15 +250,13 @@ impl PendingAppend {
                 }
             };
             if error != ErrorCode::None {
-                self.outcomes[wait.outcome] = Appended::refused(error, -1);
+                let message = self.outcomes[wait.outcome].message.take();
+                self.outcomes[wait.outcome] = Appended {
+                    message,
+                    ..Appended::refused(error, -1)
+                };
             }
         }
         self.outcomes
     }
-}
-
-#[cold]
-fn refusal(error: &AppendError, partition: &Partition) -> Appended {
-    let start = partition.log.borrow().start_offset().0;
-    Appended::refused(error_code::append(error), start)
 }

@@ -14,7 +14,6 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use corelog_runtime::{File, Notify, spawn};
 use corelog_storage::log::{Sync, Work, WriteFault};
@@ -103,6 +102,7 @@ impl Shard {
             let fault = partition.log.borrow_mut().written(token, outcome);
             match fault {
                 Ok(()) => {
+                    partition.note_room();
                     self.cache_written(&descriptor, range);
                     let end = partition.log.borrow().written_offset();
                     if end > partition.high_watermark() {
@@ -171,7 +171,9 @@ impl Shard {
     /// Has the companion do the file work that a log has collected (indexes of rolled segments,
     /// snapshots) and reserve space ahead of the writes.
     pub(crate) fn work(&self, partition: &Rc<Partition>) {
-        if let Some(reserve) = partition.log.borrow_mut().take_reserve() {
+        let reserve = partition.log.borrow_mut().take_reserve();
+        let plenty = |size| self.allowances.reserves_ahead(partition.directory, size);
+        if let Some(reserve) = reserve.filter(|one| plenty(one.range.end - one.range.start)) {
             spawn("reserve", async move {
                 let file = File::from_fd(reserve.file.descriptor());
                 if let Err(error) = file.reserve(reserve.range).await {
@@ -196,25 +198,14 @@ impl Shard {
             let outcome = corelog_runtime::blocking("log work", move || work.run()).await;
             partition.working.set(false);
             partition.progress.notify_all();
-            if let Err(fault) = partition.log.borrow_mut().worked(outcome) {
-                shard.disk_failed(&partition, "index", &io::Error::other(fault.to_string()));
+            let worked = partition.log.borrow_mut().worked(outcome);
+            match worked {
+                Ok(()) => partition.note_room(),
+                Err(WriteFault::Full(error)) => shard.disk_full(&partition, &error),
+                Err(WriteFault::Failed(error)) => {
+                    shard.disk_failed(&partition, "index", &error);
+                }
             }
-        })
-        .detach();
-    }
-
-    /// The disk is full: a state that passes. Appends wait unacknowledged and are tried again.
-    #[cold]
-    fn disk_full(&self, partition: &Rc<Partition>, error: &io::Error) {
-        tracing::error!(
-            "partition={} cannot be written, the disk of {} is full: {error}; free space and it goes on",
-            partition.name,
-            self.directories[partition.directory].root().display()
-        );
-        let (shard, partition) = (self.itself(), Rc::clone(partition));
-        spawn("disk full", async move {
-            corelog_runtime::sleep(FULL_RETRY).await;
-            shard.queue_write(&partition);
         })
         .detach();
     }
@@ -250,6 +241,3 @@ async fn execute(sync: &Sync) -> io::Result<()> {
     }
     Ok(())
 }
-
-/// How long a write that found the disk full waits before it is tried again.
-const FULL_RETRY: Duration = Duration::from_millis(500);

@@ -34,7 +34,8 @@ impl Shard {
         }
     }
 
-    fn keep(self: &Rc<Self>, partition: &Rc<Partition>) {
+    /// Retention and expiry of one partition.
+    pub(crate) fn keep(self: &Rc<Self>, partition: &Rc<Partition>) {
         let now = Timestamp(corelog_runtime::wall_clock());
         let idle =
             partition.swept.replace(partition.high_watermark()) == partition.high_watermark();

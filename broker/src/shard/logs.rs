@@ -93,6 +93,7 @@ impl Shard {
     /// Opens every log that the image gives to this shard.
     pub(crate) async fn open_logs(self: Rc<Self>, checkpoints: Arc<Checkpoints>) -> Opened {
         let image = self.image();
+        self.dynamic_settings(&image);
         let mut wanted = Vec::new();
         for topic in image.topics() {
             self.want(&image, topic, Some(&checkpoints), &mut wanted);
@@ -319,6 +320,7 @@ impl Shard {
     /// Settings of topics or defaults changed: every log goes by the new ones.
     fn settings_changed(&self, image: &Image) {
         self.topic_configs.borrow_mut().clear();
+        self.dynamic_settings(image);
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
         let expiration = self.config.producer_id_expiration_ms;
         let mut resolved: BTreeMap<Arc<str>, Arc<LogSettings>> = BTreeMap::new();
@@ -332,6 +334,16 @@ impl Shard {
                 .borrow_mut()
                 .set_settings(Arc::clone(settings));
         }
+    }
+
+    /// Takes over the broker settings that may change while it runs.
+    fn dynamic_settings(&self, image: &Image) {
+        let config = self.config.with_dynamic(
+            image.config(ResourceType::Broker, &self.config.node_id.to_string()),
+            image.config(ResourceType::Broker, ""),
+        );
+        let disks = self.allowances.disks();
+        disks.set_reserve(config.disk_reserve_bytes);
     }
 
     fn forget_topic_config(&self, topic_id: TopicId) {
@@ -406,7 +418,11 @@ impl Shard {
 
     /// Waits until everything appended is written and no plan of the log is out.
     async fn settle(self: &Rc<Self>, partition: &Rc<Partition>) {
-        while partition.state.get() == State::Online && partition.is_busy() {
+        // What a full disk does not take stays unacknowledged: a stop does not wait for room.
+        while partition.state.get() == State::Online
+            && partition.is_busy()
+            && !partition.starved.get()
+        {
             // One round at a time: each tells of its end, and two that are asked for in turn would
             // keep the partition busy for ever.
             if !partition.sync_wanted.get() && !partition.sync_queued.get() {

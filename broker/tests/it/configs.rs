@@ -15,10 +15,10 @@ use crate::table::{Table, error, message};
 use crate::topics::{create, produce, producing};
 
 const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub(crate) const BROKER: i8 = 4;
 
 /// One change: name, operation (0 set, 1 delete, 2 append, 3 subtract), value.
-type Change<'a> = (&'a str, i8, Option<&'a str>);
+pub(crate) type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 fn altering(kind: i8, resource: &str, changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
     IncrementalAlterConfigsRequest {
@@ -40,7 +40,12 @@ fn altering(kind: i8, resource: &str, changes: &[Change<'_>]) -> IncrementalAlte
     }
 }
 
-fn alter(client: &mut Client, kind: i8, resource: &str, changes: &[Change<'_>]) -> String {
+pub(crate) fn alter(
+    client: &mut Client,
+    kind: i8,
+    resource: &str,
+    changes: &[Change<'_>],
+) -> String {
     let response = client.call(1, &altering(kind, resource, changes));
     let one = &response.responses[0];
     format!(

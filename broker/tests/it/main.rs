@@ -14,6 +14,7 @@
 mod client;
 mod configs;
 mod delete_records;
+mod disk_full;
 mod fetch;
 mod framing;
 mod groups;
@@ -28,6 +29,7 @@ mod produce;
 mod random;
 mod records;
 mod restart;
+mod small_disk;
 mod table;
 mod topic_changes;
 mod topics;

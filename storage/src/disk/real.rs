@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{DiskError, Entry, EntryKind, Mode, Wait};
+use super::{DiskError, Entry, EntryKind, Look, Mode, Wait};
 
 pub(super) fn open(path: &Path, mode: Mode) -> io::Result<OwnedFd> {
     let flags = match mode {
@@ -169,6 +169,20 @@ pub(super) fn list(path: &Path) -> io::Result<Vec<Entry>> {
         });
     }
     Ok(entries)
+}
+
+pub(super) fn look(path: &Path) -> io::Result<Look> {
+    let volume = rustix::fs::statvfs(path)?;
+    let directory = rustix::fs::stat(path)?;
+    Ok(Look {
+        free: volume.f_bavail * volume.f_frsize,
+        total: volume.f_blocks * volume.f_frsize,
+        read_only: volume
+            .f_flag
+            .contains(rustix::fs::StatVfsMountFlags::RDONLY),
+        device: directory.st_dev,
+        inode: directory.st_ino,
+    })
 }
 
 pub(super) fn space(path: &Path) -> io::Result<(u64, u64)> {

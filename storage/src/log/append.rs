@@ -454,12 +454,19 @@ impl Log {
         Some(self.chores.take(&self.dir, token))
     }
 
-    /// What came of a work. A failure takes the log out of service, but for a full disk: then it is lost work that
-    /// recovery would do again, and the recovery point stays where it is until the log is reopened.
+    /// What came of a work. A failure takes the log out of service, but for a full disk: then what is undone is due
+    /// again ([`Log::take_work`], when there may be room), and until it is done the recovery point stays where it is.
     pub fn worked(&mut self, outcome: super::WorkOutcome) -> Result<(), WriteFault> {
-        if let Err(error) = outcome.result {
-            self.fail(&error.to_string());
-            return Err(WriteFault::Failed(error.source));
+        match outcome.result {
+            Ok(()) => {}
+            Err(error) if error.is_full() => {
+                self.chores.again(outcome.token, outcome.undone);
+                return Err(WriteFault::Full(error.source));
+            }
+            Err(error) => {
+                self.fail(&error.to_string());
+                return Err(WriteFault::Failed(error.source));
+            }
         }
         for written in self.chores.done(outcome.token) {
             if written.base == self.segment().base {

@@ -114,8 +114,15 @@ impl Log {
         if count == self.segments.len() {
             if self.end > self.segment().base && self.writes.is_empty() {
                 let end = self.end;
-                self.roll(end, now)
-                    .map_err(|error| WriteFault::Full(error.source))?;
+                match self.roll(end, now) {
+                    Ok(()) => {}
+                    // No room for a new file: the sealed segments go all the same, and make it.
+                    Err(error) if error.is_full() => count -= 1,
+                    Err(error) => {
+                        self.fail(&error.to_string());
+                        return Err(WriteFault::Failed(error.source));
+                    }
+                }
             } else {
                 count -= 1;
             }
@@ -173,7 +180,8 @@ impl Log {
     /// The files that deletions renamed, to be unlinked `file.delete.delay.ms` after (readers may still send from
     /// them). Take it then, run it on the companion, hand the outcome to [`Log::worked`].
     pub fn take_unlink(&mut self) -> Option<super::Work> {
-        if self.unlink.is_empty() || !self.chores.is_idle() {
+        // Not only when idle: on a full disk other work waits for the room that this makes.
+        if self.unlink.is_empty() || !self.chores.nothing_runs() {
             return None;
         }
         let steps = std::mem::take(&mut self.unlink);

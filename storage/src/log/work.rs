@@ -19,7 +19,8 @@ use crate::types::Offset;
 pub struct Work {
     pub(super) token: Token,
     dir: LogDir,
-    steps: Vec<Step>,
+    /// Steps that belong together, in order.
+    chores: Vec<Vec<Step>>,
 }
 
 /// What came of a [`Work`].
@@ -27,26 +28,53 @@ pub struct Work {
 pub struct WorkOutcome {
     pub(super) token: Token,
     pub(super) result: Result<(), DiskError>,
+    /// What found the disk full, from the step on that did; the rest is done.
+    pub(super) undone: Vec<Vec<Step>>,
 }
 
 impl Work {
-    /// Does it. Blocks.
+    /// Does it. Blocks. What only changes names is done on a full disk too, though other steps in front of it have to
+    /// wait: deletions are what makes room.
     pub fn run(self) -> WorkOutcome {
         let mut result = Ok(());
-        for step in &self.steps {
-            result = step.run(&self.dir);
-            if result.is_err() {
-                break;
+        let mut undone: Vec<Vec<Step>> = Vec::new();
+        for mut steps in self.chores {
+            if result.is_err() && steps.iter().any(Step::writes) {
+                undone.push(steps);
+                continue;
+            }
+            let failed = steps
+                .iter()
+                .enumerate()
+                .find_map(|(at, step)| step.run(&self.dir).err().map(|error| (at, error)));
+            match failed {
+                None => {
+                    // What was to be written to a file that is gone is not wanted any more.
+                    for gone in steps.iter().filter_map(Step::takes_away) {
+                        for steps in &mut undone {
+                            steps.retain(|step| !(step.writes() && step.name() == gone));
+                        }
+                    }
+                }
+                Some((at, error)) if error.is_full() => {
+                    result = Err(error);
+                    undone.push(steps.split_off(at));
+                }
+                Some((_, error)) => {
+                    result = Err(error);
+                    break;
+                }
             }
         }
         WorkOutcome {
             token: self.token,
             result,
+            undone,
         }
     }
 
     pub(super) fn into_steps(self) -> Vec<Step> {
-        self.steps
+        self.chores.into_iter().flatten().collect()
     }
 }
 
@@ -87,6 +115,42 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Whether it puts bytes into a file, so that a full disk can be in its way.
+    fn writes(&self) -> bool {
+        match self {
+            Self::Write { .. }
+            | Self::Finish { .. }
+            | Self::Replace { .. }
+            | Self::ReplaceAtomically { .. } => true,
+            Self::Rename { .. } | Self::Remove { .. } | Self::SyncDir { .. } => false,
+        }
+    }
+
+    /// What it is about; of a renaming, the old name.
+    fn name(&self) -> &str {
+        match self {
+            Self::Write { name, .. }
+            | Self::Finish { name, .. }
+            | Self::Replace { name, .. }
+            | Self::ReplaceAtomically { name, .. }
+            | Self::Remove { name }
+            | Self::SyncDir { name }
+            | Self::Rename { from: name, .. } => name,
+        }
+    }
+
+    /// The name that is no longer there after it.
+    fn takes_away(&self) -> Option<&str> {
+        match self {
+            Self::Rename { .. } | Self::Remove { .. } => Some(self.name()),
+            Self::Write { .. }
+            | Self::Finish { .. }
+            | Self::Replace { .. }
+            | Self::ReplaceAtomically { .. }
+            | Self::SyncDir { .. } => None,
+        }
+    }
+
     pub(crate) fn run(&self, dir: &LogDir) -> Result<(), DiskError> {
         match self {
             Self::Write {
@@ -128,7 +192,7 @@ pub(crate) struct Chores {
 struct Chore {
     steps: Vec<Step>,
     barrier: Offset,
-    index_written: Option<IndexWritten>,
+    index_written: Vec<IndexWritten>,
 }
 
 /// Index entries of a segment that are in the file once the work is done.
@@ -152,7 +216,7 @@ impl Chores {
         self.queue.push_back(Chore {
             steps,
             barrier,
-            index_written: index,
+            index_written: index.into_iter().collect(),
         });
     }
 
@@ -181,10 +245,10 @@ impl Chores {
     /// Everything queued, as one work.
     pub(super) fn take(&mut self, dir: &LogDir, token: Token) -> Work {
         let barrier = self.barrier();
-        let mut steps = Vec::new();
+        let mut chores = Vec::new();
         let mut index_written = Vec::new();
         for chore in self.queue.drain(..) {
-            steps.extend(chore.steps);
+            chores.push(chore.steps);
             index_written.extend(chore.index_written);
         }
         self.running = Some(Running {
@@ -195,7 +259,25 @@ impl Chores {
         Work {
             token,
             dir: dir.clone(),
-            steps,
+            chores,
+        }
+    }
+
+    /// The running work found the disk full: what is undone of it is due again, before everything else.
+    pub(super) fn again(&mut self, token: Token, undone: Vec<Vec<Step>>) {
+        match self.running.take() {
+            Some(running) if running.token == token => {
+                // The entries count as written when the last of the steps is done.
+                let mut index_written = Some(running.index_written);
+                for steps in undone.into_iter().rev() {
+                    self.queue.push_front(Chore {
+                        steps,
+                        barrier: running.barrier,
+                        index_written: index_written.take().unwrap_or_default(),
+                    });
+                }
+            }
+            other => self.running = other,
         }
     }
 

@@ -88,6 +88,77 @@ fn a_full_disk_loses_nothing_and_passes() {
 }
 
 #[test]
+fn file_work_waits_for_room_and_deletions_do_not() {
+    let settings = Arc::new(LogSettings {
+        retention_bytes: Some(20 << 10),
+        ..(*small()).clone()
+    });
+    let (disk, dir, mut log) = new_log(settings);
+    for n in 0..6 {
+        append(&mut log, batch(4, 7 << 10, n)).unwrap();
+        flush(&mut log);
+    }
+    append(&mut log, batch(4, 7 << 10, 6)).unwrap();
+    while log.has_unwritten() {
+        if let Some(sync) = log.take_sync() {
+            let outcome = sync.run().map_err(DiskError::into_io);
+            log.synced(sync.token, outcome).unwrap();
+        }
+        while let Some(write) = log.take_write() {
+            log.written(write.token, write.run().map_err(DiskError::into_io))
+                .unwrap();
+        }
+    }
+    let (end, point) = (log.end_offset(), log.recovery_point());
+    log.set_high_watermark(end);
+    let (_, reason) = log.apply_retention(NOW).unwrap().expect("segments are due");
+    assert_eq!(reason, DeleteReason::Size);
+    let used = {
+        let (free, total) = dir.space().unwrap();
+        total - free
+    };
+    disk.set_capacity(used);
+    // The indexes of the rolled segment find no room, the deleted segments are renamed nevertheless.
+    let work = log.take_work().expect("a roll and a deletion are due");
+    let fault = log.worked(work.run()).unwrap_err();
+    assert!(matches!(fault, WriteFault::Full(_)), "{fault}");
+    assert_eq!(log.failure(), None);
+    let names = |dir: &LogDir| -> Vec<String> {
+        let entries = dir.list("orders-0").unwrap().into_iter();
+        entries.map(|entry| entry.name).collect()
+    };
+    let deleted = |names: &[String]| names.iter().filter(|n| n.ends_with(".deleted")).count();
+    assert!(deleted(&names(&dir)) > 0, "{:?}", names(&dir));
+    assert!(log.recovery_point() <= end && log.recovery_point() >= point);
+    let held = log.recovery_point();
+    assert!(held < end, "what is not written holds the recovery point");
+    let unlink = log.take_unlink().expect("files to unlink");
+    let fault = log.worked(unlink.run()).unwrap_err();
+    assert!(matches!(fault, WriteFault::Full(_)), "{fault}");
+    assert_eq!(deleted(&names(&dir)), 0);
+    // With room again everything is done, and nothing is missing after a crash.
+    disk.set_capacity(u64::MAX);
+    flush(&mut log);
+    assert_eq!(log.recovery_point(), end);
+    let start = log.start_offset();
+    disk.crash();
+    let (log, recovered) = Log::open(
+        &dir,
+        &partition(),
+        small(),
+        &Open {
+            log_start_offset: start,
+            ..unclean(end)
+        },
+        &mut |_| {},
+    )
+    .unwrap();
+    assert_eq!((log.start_offset(), log.end_offset()), (start, end));
+    assert_eq!(recovered.cut, None);
+    assert_eq!(recovered.notes, Vec::<String>::new());
+}
+
+#[test]
 fn a_failed_sync_takes_the_log_out_of_service() {
     let (disk, _, mut log) = new_log(Arc::default());
     append(&mut log, batch(1, 1000, 1)).unwrap();
