@@ -52,6 +52,10 @@ pub(crate) struct Partition {
     pub(crate) sync_wanted: Cell<bool>,
     /// Queued for the sync task.
     pub(crate) sync_queued: Cell<bool>,
+    /// The end of the log when `flush.messages` last asked for a sync.
+    pub(crate) flush_asked: Cell<Offset>,
+    /// A timer of `flush.ms` runs.
+    pub(crate) flush_timed: Cell<bool>,
     /// The companion does file work of the log.
     pub(crate) working: Cell<bool>,
     /// A write or file work found the disk full; it is tried again.
@@ -81,11 +85,13 @@ impl Partition {
             state: Cell::new(State::Online),
             high_watermark: Cell::new(log.high_watermark()),
             durable: Cell::new(log.durable_offset()),
+            flush_asked: Cell::new(log.durable_offset()),
             log: RefCell::new(log),
             progress: Notify::new(),
             write_queued: Cell::new(false),
             sync_wanted: Cell::new(false),
             sync_queued: Cell::new(false),
+            flush_timed: Cell::new(false),
             working: Cell::new(false),
             starved: Cell::new(false),
             swept: Cell::new(Offset::NONE),
@@ -128,6 +134,16 @@ impl Partition {
             || self.working.get()
             || log.has_unwritten()
             || log.durable_offset() < log.end_offset()
+    }
+
+    /// Does the log, appended up to `end`, owe a sync to `flush.messages`? Then the count starts anew.
+    pub(crate) fn flush_due(&self, end: Offset, flush_messages: i64) -> bool {
+        let from = self.flush_asked.get().max(self.durable.get());
+        let due = end.since(from) >= flush_messages;
+        if due {
+            self.flush_asked.set(end);
+        }
+        due
     }
 
     /// Ends the partition's work: everyone who waits is told.

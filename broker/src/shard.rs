@@ -26,6 +26,7 @@ use corelog_net::connection::{Dispatched, Peer, Request, Service};
 use corelog_net::server::{Accepted, Server};
 use corelog_net::wire::ApiKey;
 use corelog_runtime::{Map, Notify, Semaphore, spawn};
+use corelog_storage::batch::Transcoder;
 use corelog_storage::disk::LogDir;
 use corelog_storage::types::TopicId;
 
@@ -103,6 +104,9 @@ pub(crate) struct Shard {
     following: Semaphore,
     /// Fetches of other shards that wait here, by sender and call.
     waiting_fetches: RefCell<Map<(usize, u64), Rc<Parked>>>,
+    /// Compresses small batches anew; large ones are, one at a time, elsewhere.
+    pub(crate) transcoder: RefCell<Transcoder>,
+    pub(crate) transcoding: Semaphore,
     pub(crate) tail_bytes: Cell<usize>,
     is_closed: Cell<bool>,
     closing: Notify,
@@ -152,6 +156,8 @@ impl Shard {
             topic_configs: RefCell::default(),
             following: Semaphore::new(1),
             waiting_fetches: RefCell::default(),
+            transcoder: RefCell::default(),
+            transcoding: Semaphore::new(1),
             tail_bytes: Cell::new(0),
             is_closed: Cell::new(false),
             closing: Notify::new(),

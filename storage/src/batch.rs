@@ -26,6 +26,7 @@ mod compress;
 mod control;
 mod error;
 mod records;
+mod transcode;
 mod validate;
 mod varint;
 
@@ -36,6 +37,7 @@ pub use compress::{Codec, Compression, InflateError};
 pub use control::{ControlKey, ControlKind, EndTransactionMarker, control_batch};
 pub use error::{BatchError, RecordError, RecordFault};
 pub use records::{Header as RecordHeader, Headers, Payload, Record, Records};
+pub use transcode::{Transcoder, transcodes};
 pub use validate::{BatchRules, Inspect, TimestampRules, validate};
 pub use varint::{put_varint, put_varlong, varint, varint_size, varlong, varlong_size};
 

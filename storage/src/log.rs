@@ -74,6 +74,10 @@ pub struct LogSettings {
     pub delete: bool,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
+    /// `flush.messages`: the log is synced when this many offsets were appended since the last sync.
+    pub flush_messages: i64,
+    /// `flush.ms`: nothing appended stays unsynced longer than this.
+    pub flush_ms: i64,
 }
 
 impl Default for LogSettings {
@@ -88,6 +92,8 @@ impl Default for LogSettings {
             retention_ms: Some(7 * 24 * 3_600_000),
             delete: true,
             producer_id_expiration_ms: 86_400_000,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
         }
     }
 }

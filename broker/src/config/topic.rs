@@ -159,6 +159,8 @@ impl TopicConfig {
             retention_ms: self.retention_ms,
             delete: self.delete,
             producer_id_expiration_ms,
+            flush_messages: self.flush_messages,
+            flush_ms: self.flush_ms,
         }
     }
 

@@ -34,7 +34,9 @@ pub(crate) fn batch(error: &BatchError, partition: &TopicPartition) -> Appended 
         | BatchError::Records { .. } => ErrorCode::InvalidRecord,
         BatchError::ZstdTooEarly => ErrorCode::UnsupportedCompressionType,
         BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-        BatchError::UnknownCodec(_) | BatchError::Inflate(_) => ErrorCode::UnknownServerError,
+        BatchError::UnknownCodec(_) | BatchError::Inflate(_) | BatchError::Deflate(..) => {
+            ErrorCode::UnknownServerError
+        }
     };
     let record_errors = error
         .record_errors(partition)

@@ -21,10 +21,13 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use corelog_net::connection::{Dispatched, Reply, Request, Response};
 use corelog_net::wire::produce::{PartitionAnswer, ProduceResponseWriter, ProduceView};
 use corelog_net::wire::{EncodeError, ErrorCode};
-use corelog_storage::batch::{self, BatchError, BatchRules, Inspect};
+use corelog_storage::batch::{
+    self, Batch, BatchError, BatchRules, Codec, Compression, InflateError, Inspect, Transcoder,
+};
 use corelog_storage::log::Origin;
 use corelog_storage::types::{Timestamp, TopicId, TopicPartition};
 use smallvec::SmallVec;
@@ -99,10 +102,11 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
             }
         });
         let ready = acks.and(known).map(|known| {
+            let config = shard.topic_config(known);
             (
                 TopicId(known.id.0),
                 known.partition_count(),
-                rules(&shard.topic_config(known), version),
+                (rules(&config, version), config.compression.target()),
             )
         });
         for part in topic.partitions {
@@ -116,14 +120,21 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                         Err(ErrorCode::UnknownTopicOrPartition)
                     }
                 });
-            let (topic_id, rules) = match batch {
+            let (topic_id, (rules, codec)) = match batch {
                 Ok(ready) => ready,
                 Err(error) => {
                     slots.push(Slot::Refused(Box::new(Appended::refused(error, -1))));
                     continue;
                 }
             };
-            let batch = batch::validate(part.records().unwrap_or_default(), rules, now)
+            let records = part.records().unwrap_or_default();
+            let checked = match codec {
+                Some(to) if batch::transcodes(&records, to.codec) => {
+                    Box::pin(transcode(shard, records, *rules, *to, now)).await
+                }
+                _ => batch::validate(records, rules, now),
+            };
+            let batch = checked
                 .map_err(|error| refusal(&error, known.ok().map(AsRef::as_ref), part.index))
                 .and_then(|batch| {
                     if batch.header().attributes.is_transactional() {
@@ -239,6 +250,7 @@ fn refusal(error: &BatchError, topic: Option<&TopicImage>, partition: i32) -> (A
         | BatchError::Control
         | BatchError::NoSequence(_)
         | BatchError::Inflate(_)
+        | BatchError::Deflate(..)
         | BatchError::Record { .. }
         | BatchError::Records { .. } => At::Log,
     };
@@ -256,6 +268,52 @@ fn rules(topic: &TopicConfig, version: i16) -> BatchRules {
         inner: Inspect::Never,
         ..topic.batch_rules(version >= 7)
     }
+}
+
+/// Checks a batch and brings it into its topic's codec: small ones at once, the others on a thread
+/// for brief jobs. The connection's next request is read only when this one is dispatched, so the
+/// order of its effects stays.
+#[cold]
+async fn transcode(
+    shard: &Rc<Shard>,
+    records: Bytes,
+    rules: BatchRules,
+    to: Compression,
+    now: Timestamp,
+) -> Result<Batch, BatchError> {
+    let inline_bytes_max = transcoded_inline_max(to);
+    if records.len() <= inline_bytes_max {
+        let here = BatchRules {
+            inflated_bytes_max: inline_bytes_max.min(rules.inflated_bytes_max),
+            ..rules
+        };
+        let done = shard
+            .transcoder
+            .borrow_mut()
+            .validate(records.clone(), &here, to, now);
+        match done {
+            // It holds more than it looked: not here.
+            Err(BatchError::Inflate(InflateError::TooLarge { .. })) => {}
+            done => return done,
+        }
+    }
+    // One at a time: they are all work for this one core, and what they inflate is held in memory.
+    let _turn = shard.transcoding.acquire().await;
+    corelog_runtime::blocking_brief("transcode", move || {
+        Transcoder::new().validate(records, &rules, to, now)
+    })
+    .await
+}
+
+/// Bytes of records that are compressed between two requests: about half a millisecond of work.
+fn transcoded_inline_max(to: Compression) -> usize {
+    let slow = match to.codec {
+        Codec::None | Codec::Snappy => false,
+        Codec::Gzip => to.level.is_some_and(|level| level > 6),
+        Codec::Lz4 => to.level.is_some_and(|level| level > 9),
+        Codec::Zstd => to.level.is_some_and(|level| level > 6),
+    };
+    if slow { 2 << 10 } else { 16 << 10 }
 }
 
 fn response<'a>(

@@ -80,7 +80,6 @@ impl Appended {
 pub(crate) struct PendingAppend {
     outcomes: Vec<Appended>,
     waits: Vec<Wait>,
-    level: Level,
     patience: Patience,
     disks: Arc<Disks>,
 }
@@ -88,8 +87,9 @@ pub(crate) struct PendingAppend {
 struct Wait {
     outcome: usize,
     partition: Rc<Partition>,
-    /// Acknowledged when everything below is.
+    /// Acknowledged when everything below is this safe.
     end: Offset,
+    level: Level,
 }
 
 /// What happens to those who wait for a write that finds the disk full. It is done when there is room again, unless
@@ -122,7 +122,6 @@ impl Shard {
         let mut pending = PendingAppend {
             outcomes: Vec::with_capacity(call.parts.len()),
             waits: Vec::with_capacity(call.parts.len()),
-            level,
             patience: match call.origin {
                 Origin::Client => Patience::UntilFull,
                 Origin::Coordinator | Origin::Replication => Patience::Endless,
@@ -170,13 +169,21 @@ impl Shard {
                 continue;
             }
             let epoch = partition.leader_epoch.get();
-            let appended = partition
-                .log
-                .borrow_mut()
-                .append([batch], call.origin, epoch, now);
+            let (appended, flush_messages) = {
+                let mut log = partition.log.borrow_mut();
+                let appended = log.append([batch], call.origin, epoch, now);
+                (appended, log.settings().flush_messages)
+            };
             match appended {
                 Ok(appended) => {
                     let end = Offset(appended.last_offset.0 + 1);
+                    // Whoever fills the count waits for the sync, whatever its acks: as in Kafka,
+                    // where the append itself does it.
+                    let level = if partition.flush_due(end, flush_messages) {
+                        Level::Durable
+                    } else {
+                        level
+                    };
                     pending.outcomes.push(Appended {
                         error: ErrorCode::None,
                         message: None,
@@ -194,6 +201,7 @@ impl Shard {
                             outcome: pending.outcomes.len() - 1,
                             partition,
                             end,
+                            level,
                         });
                     }
                 }
@@ -231,7 +239,7 @@ impl PendingAppend {
     pub(crate) async fn acknowledged(mut self) -> Vec<Appended> {
         for wait in &self.waits {
             let error = loop {
-                let reached = match self.level {
+                let reached = match wait.level {
                     Level::Written => wait.partition.high_watermark(),
                     Level::Durable => wait.partition.durable.get(),
                 };

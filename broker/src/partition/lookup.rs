@@ -148,7 +148,7 @@ impl Shard {
             Lookup::Answer(found) => Ok(found),
             Lookup::Scan(job) => match job.run(Wait::No) {
                 Err(LocateError::WouldBlock) => {
-                    corelog_runtime::blocking("lookup", move || job.run(Wait::Yes)).await
+                    corelog_runtime::blocking_brief("lookup", move || job.run(Wait::Yes)).await
                 }
                 done => done,
             },

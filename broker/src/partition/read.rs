@@ -272,7 +272,7 @@ impl Shard {
             let aborted = if job.is_in_memory() {
                 job.run()
             } else {
-                corelog_runtime::blocking("aborted", move || job.run()).await
+                corelog_runtime::blocking_brief("aborted", move || job.run()).await
             };
             match aborted {
                 Ok(aborted) => {
@@ -374,7 +374,7 @@ pub(crate) fn unreadable(
 async fn locate(job: LocateJob) -> Result<Located, LocateError> {
     match job.run(Wait::No) {
         Err(LocateError::WouldBlock) => {
-            corelog_runtime::blocking("locate", move || job.run(Wait::Yes)).await
+            corelog_runtime::blocking_brief("locate", move || job.run(Wait::Yes)).await
         }
         ready => ready,
     }

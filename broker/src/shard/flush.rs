@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corelog_runtime::{File, Notify, spawn};
 use corelog_storage::log::{Sync, Work, WriteFault};
@@ -104,6 +105,7 @@ impl Shard {
                 Ok(()) => {
                     partition.note_room();
                     self.cache_written(&descriptor, range);
+                    self.time_flush(partition);
                     let end = partition.log.borrow().written_offset();
                     if end > partition.high_watermark() {
                         partition.advance(end, size);
@@ -126,6 +128,27 @@ impl Shard {
         {
             self.disk_failed(partition, "open", &io::Error::other(why.to_string()));
         }
+    }
+
+    /// Something was written: `flush.ms` from now it must be on the disk.
+    fn time_flush(&self, partition: &Rc<Partition>) {
+        let flush_ms = partition.log.borrow().settings().flush_ms;
+        if flush_ms == i64::MAX || partition.flush_timed.replace(true) {
+            return;
+        }
+        let after = Duration::from_millis(flush_ms.unsigned_abs()).min(FLUSH_WAIT_MAX);
+        // A partition that is deleted meanwhile is not kept for its timer.
+        let (shard, waiting) = (self.itself(), Rc::downgrade(partition));
+        spawn("flush.ms", async move {
+            corelog_runtime::sleep(after).await;
+            if let Some(partition) = waiting.upgrade() {
+                partition.flush_timed.set(false);
+                if partition.durable.get() < partition.high_watermark() {
+                    shard.queue_sync(&partition);
+                }
+            }
+        })
+        .detach();
     }
 
     /// The sync task: group commit. Everyone who asked before a round begins shares it.
@@ -235,9 +258,12 @@ async fn execute(sync: &Sync) -> io::Result<()> {
         File::from_fd(file.descriptor()).sync_data().await?;
     }
     if let Some((dir, folder)) = sync.folder.clone() {
-        corelog_runtime::blocking("sync folder", move || dir.sync_dir(&folder))
+        corelog_runtime::blocking_brief("sync folder", move || dir.sync_dir(&folder))
             .await
             .map_err(|error| io::Error::other(error.to_string()))?;
     }
     Ok(())
 }
+
+/// A longer `flush.ms` is as good as none, and the clock must be able to count so far.
+const FLUSH_WAIT_MAX: Duration = Duration::from_hours(24 * 365);

@@ -457,3 +457,52 @@ fn metadata_lists_what_is_there() {
             .all(|group| group.name() != "rdkafka-listed")
     );
 }
+
+/// What the broker compressed itself, at its default and at other levels.
+#[test]
+fn what_the_broker_compressed_is_read() {
+    const COUNT: usize = 1500;
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let filler = "and so on ".repeat(20);
+    for (codec, level) in [
+        ("gzip", None),
+        ("gzip", Some("9")),
+        ("snappy", None),
+        ("lz4", None),
+        ("lz4", Some("1")),
+        ("lz4", Some("17")),
+        ("zstd", None),
+        ("zstd", Some("-5")),
+        ("zstd", Some("19")),
+        ("uncompressed", None),
+    ] {
+        let topic = format!("broker-{codec}{}", level.unwrap_or_default());
+        let setting = format!("compression.{codec}.level");
+        let mut configs = vec![("compression.type", codec)];
+        configs.extend(level.map(|level| (setting.as_str(), level)));
+        create(&mut client, &topic, 1, &configs);
+        let source = if codec == "uncompressed" {
+            "zstd"
+        } else {
+            "none"
+        };
+        let settings = [
+            ("compression.codec", source),
+            ("enable.idempotence", "true"),
+        ];
+        let (producer, reports) = producer(&broker, &settings);
+        for number in 0..COUNT {
+            send(&producer, &topic, Some(0), &format!("{number} {filler}"));
+        }
+        producer.flush(PATIENCE).expect("all is sent");
+        acknowledged(&reports, COUNT);
+        let consumer = consumer(&broker, &topic);
+        consumer.subscribe(&[&topic]).expect("a topic");
+        let taken = take(&consumer, COUNT);
+        for (number, (_, offset, value)) in taken.iter().enumerate() {
+            assert_eq!(*offset, i64::try_from(number).expect("a count"));
+            assert_eq!(*value, format!("{number} {filler}"), "{topic}");
+        }
+    }
+}

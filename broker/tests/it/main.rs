@@ -12,10 +12,12 @@
 )]
 
 mod client;
+mod compression;
 mod configs;
 mod delete_records;
 mod disk_full;
 mod fetch;
+mod flush;
 mod framing;
 mod groups;
 mod harness;

@@ -30,7 +30,7 @@ mod waker;
 
 pub use block::{BLOCK_MAX_POOLED, BLOCK_MIN, Block, block};
 pub use clock::{Instant, now, wall_clock};
-pub use companion::blocking;
+pub use companion::{blocking, blocking_brief};
 pub use config::{Backend, BackendChoice, Config, StartError};
 pub use core::{in_runtime, random, shard};
 pub use file::{File, Temperature};

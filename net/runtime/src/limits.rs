@@ -62,12 +62,11 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Makes the calling thread the one that waits when others want the processor. Nice 19 has 1/68 of the
-/// weight of nice 0: next to nothing under load, yet never starved for ever.
-pub(crate) fn lowest_priority() {
+/// Makes the calling thread one that waits when others want the processor.
+pub(crate) fn lower_priority(nice: i32) {
     let thread = rustix::thread::gettid();
     // Lowering one's own priority is always allowed; a kernel that refuses leaves it as it was.
-    let _ = rustix::process::setpriority_process(Some(thread), 19);
+    let _ = rustix::process::setpriority_process(Some(thread), nice);
 }
 
 /// The machine's own name, as `hostname` prints it; `uname(2)`.

@@ -4,7 +4,11 @@
 //! beyond what its codec could reach. (2) What is inflated is never trusted: it is record bytes to be checked.
 //! **Not here** when to inflate (`validate`, readers), which level a topic wants (settings).
 
+mod lz4_hc;
+
 use std::io::{self, Read, Write};
+
+use lz4_hc::Lz4Hc;
 
 use crate::limits::ZSTD_WINDOW_LOG_MAX;
 
@@ -70,7 +74,8 @@ impl std::fmt::Display for Codec {
 pub struct Compression {
     /// The codec.
     pub codec: Codec,
-    /// gzip 1–9, zstd -131072–22 (out of range is moved into it); the others have none. `None`: the codec's default.
+    /// gzip 1–9, lz4 1–17, zstd -131072–22 (out of range is moved into it); snappy has none. `None`: the codec's default.
+    /// lz4's 9 is its default and the fast method, all others search longer the higher they are: Kafka's reading.
     pub level: Option<i32>,
 }
 
@@ -276,6 +281,7 @@ impl<'a> SnappyDecoder<'a> {
 pub(super) struct Deflate {
     zstd: Option<(i32, zstd::bulk::Compressor<'static>)>,
     snappy: snap::raw::Encoder,
+    lz4_hc: Lz4Hc,
     chunk: Vec<u8>,
 }
 
@@ -284,6 +290,7 @@ impl Deflate {
         Self {
             zstd: None,
             snappy: snap::raw::Encoder::new(),
+            lz4_hc: Lz4Hc::default(),
             chunk: Vec::new(),
         }
     }
@@ -310,6 +317,11 @@ impl Deflate {
                 encoder.finish().map(drop)
             }
             Codec::Snappy => self.append_snappy(data, to),
+            Codec::Lz4 if how.level.is_some_and(|level| level != LZ4_LEVEL_FAST) => {
+                self.lz4_hc
+                    .append(how.level.unwrap_or(LZ4_LEVEL_FAST), data, to);
+                Ok(())
+            }
             Codec::Lz4 => {
                 // Kafka's frame: blocks of 64 KiB, each by itself, no checksums (its readers look at the head's only).
                 let info = lz4_flex::frame::FrameInfo::new()
@@ -360,6 +372,8 @@ fn corrupt(codec: Codec, error: &io::Error) -> InflateError {
 }
 
 const CHUNK_SIZE: usize = 16 << 10;
+/// The level of `compression.lz4.level` that names LZ4's fast method.
+const LZ4_LEVEL_FAST: i32 = 9;
 const XERIAL_MAGIC: &[u8] = &[0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const XERIAL_HEAD_SIZE: usize = 16;
 /// What snappy-java compresses at a time by default.

@@ -5,7 +5,7 @@
 
 use crate::types::{Offset, Sequence, Timestamp, TopicPartition};
 
-use super::InflateError;
+use super::{Codec, InflateError};
 
 /// Why a batch was refused. Kafka's answer stands beside each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +84,9 @@ pub enum BatchError {
     /// The compressed records do not decompress. `UNKNOWN_SERVER_ERROR`.
     #[error("the records do not decompress: {0}")]
     Inflate(#[source] InflateError),
+    /// The topic's codec does not take the records. `UNKNOWN_SERVER_ERROR`.
+    #[error("the records do not compress with {0}: {1}")]
+    Deflate(Codec, String),
     /// A record is malformed, or there are more or fewer of them than the header says. `INVALID_RECORD`.
     #[error("record {index} is malformed: {fault}")]
     Record {
@@ -122,6 +125,7 @@ impl BatchError {
             | Self::Control
             | Self::NoSequence(_)
             | Self::Inflate(_)
+            | Self::Deflate(..)
             | Self::Record { .. }
             | Self::Records { .. } => true,
         }

@@ -101,19 +101,8 @@ pub enum Inspect {
 /// another one. The result's header has the topic's timestamp type and the true max timestamp.
 // HOT: 0 alloc, 0 copy (uncompressed, or not looked into)
 pub fn validate(bytes: Bytes, rules: &BatchRules, now: Timestamp) -> Result<Batch, BatchError> {
-    let batch = only_batch(bytes, rules)?;
+    let (batch, codec) = check_frame(bytes, rules)?;
     let header = batch.header;
-    if header.base_offset.0 != 0 {
-        return Err(BatchError::BaseOffset(header.base_offset));
-    }
-    if batch.size() > rules.batch_bytes_max {
-        return Err(BatchError::TooLarge {
-            size: batch.size(),
-            limit: rules.batch_bytes_max,
-        });
-    }
-    batch.check_crc()?;
-    let codec = check_header(&header)?;
     let body = &batch.bytes[BATCH_HEADER_SIZE..];
     let look = codec == Codec::None
         || rules.inner == Inspect::Always
@@ -143,6 +132,28 @@ pub fn validate(bytes: Bytes, rules: &BatchRules, now: Timestamp) -> Result<Batc
         batch.set_times(rules.timestamps.kind, max_timestamp);
     }
     Ok(batch)
+}
+
+/// Everything but the records.
+#[inline]
+pub(super) fn check_frame(
+    bytes: Bytes,
+    rules: &BatchRules,
+) -> Result<(UncheckedBatch, Codec), BatchError> {
+    let batch = only_batch(bytes, rules)?;
+    let header = &batch.header;
+    if header.base_offset.0 != 0 {
+        return Err(BatchError::BaseOffset(header.base_offset));
+    }
+    if batch.size() > rules.batch_bytes_max {
+        return Err(BatchError::TooLarge {
+            size: batch.size(),
+            limit: rules.batch_bytes_max,
+        });
+    }
+    batch.check_crc()?;
+    let codec = check_header(header)?;
+    Ok((batch, codec))
 }
 
 /// The checks that Kafka makes of the request, before it looks for the log.
@@ -188,7 +199,7 @@ fn header_times_allowed(header: &Header, rules: &BatchRules, now: Timestamp) -> 
 }
 
 /// Walks over the records; the largest timestamp among them.
-fn check_records(
+pub(super) fn check_records(
     codec: Codec,
     body: &[u8],
     header: &Header,

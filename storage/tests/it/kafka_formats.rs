@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use corelog_storage::batch::{
-    Batch, BatchBuilder, BatchOptions, Compression, EndTransactionMarker, Record, RecordHeader,
-    TimestampType, UncheckedBatch,
+    Batch, BatchBuilder, BatchOptions, BatchRules, Codec, Compression, EndTransactionMarker,
+    Header, Record, RecordHeader, TimestampType, Transcoder, UncheckedBatch, transcodes,
 };
 use corelog_storage::checkpoint::{
     CleanShutdown, MetaProperties, OffsetCheckpoint, PartitionMetadata, QuorumState, name,
@@ -278,6 +278,47 @@ fn the_builder_writes_kafkas_bytes() {
         }
     }
     assert!(compared > 300, "{compared} batches");
+}
+
+/// What Kafka's broker compressed for its topic, taken apart and compressed here: everything but the bytes of the codec.
+#[test]
+fn batches_are_brought_into_a_topics_codec_as_kafka_does() {
+    let rules = BatchRules::default();
+    let mut seen = 0;
+    for codec in [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let path = fixtures().join(format!(
+            "data/topiccodec-{}-0/00000000000000000000.log",
+            codec.name()
+        ));
+        for (_, mut kafkas) in batches(&path) {
+            let (place, epoch) = (kafkas.header().base_offset, kafkas.header().leader_epoch);
+            assert_eq!(kafkas.header().attributes.codec(), Some(codec));
+            kafkas.place(Offset(0), epoch);
+            let now = kafkas.header().max_timestamp;
+            let mut transcoder = Transcoder::new();
+            let plain = transcoder
+                .validate(kafkas.to_bytes(), &rules, Codec::None.into(), now)
+                .unwrap();
+            assert!(transcodes(&plain.to_bytes(), codec));
+            let mut ours = transcoder
+                .validate(plain.to_bytes(), &rules, codec.into(), now)
+                .unwrap();
+            ours.place(place, epoch);
+            kafkas.place(place, epoch);
+            let same = |header: &Header| Header {
+                length: 0,
+                crc: 0,
+                ..*header
+            };
+            assert_eq!(same(ours.header()), same(kafkas.header()));
+            assert_eq!(
+                ours.open(INFLATED_BYTES_MAX).unwrap().data(),
+                kafkas.open(INFLATED_BYTES_MAX).unwrap().data()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen} batches");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Blocking jobs.
 
-use corelog_runtime::{blocking, spawn, yield_now};
+use corelog_runtime::{blocking, blocking_brief, spawn, yield_now};
 
 use crate::support::run;
 
@@ -74,5 +74,48 @@ fn a_job_nobody_waits_for_is_finished_when_begun_and_skipped_when_not() {
         go.send(()).unwrap();
         blocking("last", || ()).await;
         assert_eq!(finish.try_iter().collect::<Vec<_>>(), ["first"]);
+    });
+}
+
+#[test]
+fn a_brief_job_does_not_wait_for_a_long_one() {
+    run(async {
+        let (go, wait) = flume::bounded::<()>(1);
+        let long = spawn("long", blocking("long", move || wait.recv().is_ok()));
+        yield_now().await;
+        for number in 0..20 {
+            assert_eq!(blocking_brief("brief", move || number).await, number);
+        }
+        go.send(()).unwrap();
+        assert!(long.await.unwrap());
+    });
+}
+
+#[test]
+fn brief_jobs_run_side_by_side() {
+    run(async {
+        // Each waits for all: one after the other they would wait for ever.
+        let barrier = std::sync::Arc::new(std::sync::Barrier::new(4));
+        let jobs: Vec<_> = (0..4)
+            .map(|_| {
+                let barrier = barrier.clone();
+                spawn(
+                    "brief",
+                    blocking_brief("brief", move || barrier.wait().is_leader()),
+                )
+            })
+            .collect();
+        let mut leaders = 0;
+        for job in jobs {
+            leaders += usize::from(job.await.unwrap());
+        }
+        assert_eq!(leaders, 1);
+        // More than there are threads are all done.
+        let many: Vec<_> = (0..50)
+            .map(|number| spawn("many", blocking_brief("many", move || number)))
+            .collect();
+        for (number, job) in many.into_iter().enumerate() {
+            assert_eq!(job.await.unwrap(), number);
+        }
     });
 }

@@ -128,3 +128,93 @@ fn names_and_ids_are_kafkas() {
     assert_eq!(Codec::from_name("uncompressed"), Some(Codec::None));
     assert_eq!(Codec::from_name("producer"), None);
 }
+
+/// Nothing, less than a match, what repeats, what does not, and the block's border.
+fn lz4_samples() -> Vec<Vec<u8>> {
+    let noise = |size: u32| -> Vec<u8> {
+        let mut state = 1_u64;
+        (0..size)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                state.to_be_bytes()[0]
+            })
+            .collect()
+    };
+    let mut samples = samples();
+    for size in [
+        11,
+        12,
+        13,
+        14,
+        16,
+        17,
+        300,
+        (64 << 10) - 1,
+        64 << 10,
+        (64 << 10) + 1,
+        200_000,
+    ] {
+        samples.push(vec![7; size]);
+        samples.push(b"abcde".iter().copied().cycle().take(size).collect());
+        samples.push(noise(u32::try_from(size).unwrap()));
+    }
+    let mut mixed = noise(5_000);
+    mixed.extend_from_within(100..4_000);
+    mixed.extend(noise(300));
+    mixed.extend_from_within(50..5_000);
+    samples.push(mixed);
+    samples
+}
+
+#[test]
+fn lz4_of_every_level_inflates() {
+    for level in [1, 2, 4, 8, 10, 13, 17] {
+        for data in lz4_samples() {
+            let compressed = deflate(Codec::Lz4, Some(level), &data);
+            assert!(looks_like(Codec::Lz4, &compressed));
+            assert_eq!(
+                inflate(Codec::Lz4, &compressed, data.len().max(1)).unwrap(),
+                data,
+                "level {level}, {} bytes",
+                data.len()
+            );
+            // Never more than the frame and four bytes a block above the data.
+            assert!(compressed.len() <= data.len() + 11 + 4 * data.len().div_ceil(64 << 10));
+        }
+    }
+}
+
+#[test]
+fn lz4_level_9_is_the_fast_one() {
+    let data = samples().pop().unwrap();
+    assert_eq!(
+        deflate(Codec::Lz4, Some(9), &data),
+        deflate(Codec::Lz4, None, &data)
+    );
+    assert!(deflate(Codec::Lz4, Some(10), &data).len() < deflate(Codec::Lz4, None, &data).len());
+}
+
+proptest::proptest! {
+    #[test]
+    fn lz4_searches_never_lose_a_byte(
+        level in 1..=17,
+        pieces in proptest::collection::vec((0..4_usize, 1..600_usize, 0..=255_u8), 0..40),
+    ) {
+        let mut data: Vec<u8> = Vec::new();
+        for (kind, size, byte) in pieces {
+            match kind {
+                0 => data.extend(std::iter::repeat_n(byte, size)),
+                1 => data.extend((0..size).map(|n| byte.wrapping_add((n % 251).to_be_bytes()[7]))),
+                _ => {
+                    let from = data.len().saturating_sub(size * kind);
+                    let to = (from + size).min(data.len());
+                    data.extend_from_within(from..to);
+                }
+            }
+        }
+        let compressed = deflate(Codec::Lz4, Some(level), &data);
+        proptest::prop_assert_eq!(inflate(Codec::Lz4, &compressed, data.len().max(1)).unwrap(), data);
+    }
+}
