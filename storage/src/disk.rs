@@ -12,7 +12,7 @@ mod real;
 pub mod sim;
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,22 +129,49 @@ impl File {
     /// Reads up to `into.len()` bytes at `position`; fewer only at the end of the file or, with
     /// [`Wait::No`], at the end of what the page cache holds (`WouldBlock` when that is nothing).
     pub fn read_at(&self, into: &mut [u8], position: u64, wait: Wait) -> Result<usize, DiskError> {
-        match &self.kind {
-            FileKind::Real(fd) => real::read_at(fd, into, position, wait),
-            #[cfg(any(test, feature = "sim"))]
-            FileKind::Sim(file) => file.read_at(into, position, wait),
+        let mut filled = 0;
+        while filled < into.len() {
+            let (rest, at) = (&mut into[filled..], position + filled as u64);
+            let n = match &self.kind {
+                FileKind::Real(fd) => real::read_at(fd, rest, at, wait),
+                #[cfg(any(test, feature = "sim"))]
+                FileKind::Sim(file) => file.read_at(rest, at, wait),
+            };
+            match n {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && filled > 0 => break,
+                Err(e) => return Err(self.error("read", e)),
+            }
         }
-        .map_err(|e| self.error("read", e))
+        Ok(filled)
     }
 
     /// Writes all parts, one after the other, at `position`. A failure may leave any prefix written.
-    pub fn write_at(&self, parts: &[Bytes], position: u64) -> Result<(), DiskError> {
-        match &self.kind {
-            FileKind::Real(fd) => real::write_at(fd, parts, position),
-            #[cfg(any(test, feature = "sim"))]
-            FileKind::Sim(file) => file.write_at(parts, position),
+    pub fn write_at(&self, parts: &[Bytes], mut position: u64) -> Result<(), DiskError> {
+        let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(parts.len().min(IOV_MAX));
+        for group in parts.chunks(IOV_MAX) {
+            slices.clear();
+            slices.extend(group.iter().map(|part| IoSlice::new(part)));
+            let mut rest = &mut slices[..];
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                let n = match &self.kind {
+                    FileKind::Real(fd) => real::write_at(fd, rest, position),
+                    #[cfg(any(test, feature = "sim"))]
+                    FileKind::Sim(file) => file.write_at(rest, position),
+                };
+                match n {
+                    Ok(0) => return Err(self.error("write", io::ErrorKind::WriteZero.into())),
+                    Ok(n) => {
+                        position += n as u64;
+                        IoSlice::advance_slices(&mut rest, n);
+                    }
+                    Err(e) => return Err(self.error("write", e)),
+                }
+            }
         }
-        .map_err(|e| self.error("write", e))
+        Ok(())
     }
 
     /// `fdatasync`: data and the size of the file. After a failure the file is not to be trusted.
@@ -155,6 +182,17 @@ impl File {
             FileKind::Sim(file) => file.sync(),
         }
         .map_err(|e| self.error("fdatasync", e))
+    }
+
+    /// Drops the file's clean pages from the page cache, so that the next read shows what the disk has. After a failed
+    /// sync the page cache may show what the disk will never get. File systems that cannot do it are not an error.
+    pub fn forget_clean(&self) -> Result<(), DiskError> {
+        match &self.kind {
+            FileKind::Real(fd) => real::forget_clean(fd),
+            #[cfg(any(test, feature = "sim"))]
+            FileKind::Sim(file) => file.forget_clean(),
+        }
+        .map_err(|e| self.error("fadvise", e))
     }
 
     /// Cuts the file to `size` bytes, and gives back space reserved behind them.
@@ -472,5 +510,7 @@ impl LogDir {
     }
 }
 
+/// Most parts one `pwritev` takes (`UIO_MAXIOV` in the kernel).
+const IOV_MAX: usize = 1024;
 /// Kafka's name for the lock file of a log directory.
 const LOCK_FILE: &str = ".lock";

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+#[macro_use]
+mod mark;
+
 pub mod batch;
 pub mod checkpoint;
 pub mod disk;
@@ -13,4 +16,6 @@ pub mod producer;
 pub mod recovery;
 pub mod retention;
 pub mod segment;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod types;

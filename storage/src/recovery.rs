@@ -123,6 +123,8 @@ pub(crate) fn open(
     let mut recovered = Recovered::default();
     let mut folder = Folder::read(dir, &name, &mut recovered.notes)?;
     if folder.segments.is_empty() {
+        mark!("no segment found");
+        folder.remove_snapshots()?;
         let base = open.log_start_offset.max(Offset::ZERO);
         dir.open_file(
             &format!("{name}/{}", name::file(base, Content::Log)),
@@ -163,14 +165,30 @@ pub(crate) fn open(
         }
     }
     let count = scanned.len();
-    folder.drop_segments_from(count)?;
-
-    // Producer state begins with the newest good snapshot at or below what is known to be good.
-    let last = folder.segments.len() - 1;
+    let last = count - 1;
     let end_of_last = match &scanned[last] {
         Some(found) => found.end_offset,
         None => folder.end_of(last)?,
     };
+    if scan_from < count && open.recovery_point > end_of_last {
+        // It speaks of another log: of one that was cut since, or of a deleted topic's of the same name. Nothing it says
+        // can be believed.
+        mark!("recovery point beyond the end");
+        let whole = Open {
+            recovery_point: Offset::ZERO,
+            ..open.clone()
+        };
+        let (log, mut again) = self::open(dir, partition, settings, &whole, progress)?;
+        again.cut = again.cut.or(recovered.cut);
+        again.notes.push(format!(
+            "the recovery point {} lies beyond the end {end_of_last}: everything was scanned",
+            open.recovery_point
+        ));
+        return Ok((log, again));
+    }
+    folder.drop_segments_from(count)?;
+
+    // Producer state begins with the newest good snapshot at or below what is known to be good.
     end = end.max(end_of_last);
     let trusted = if scan_from < count {
         folder.segments[scan_from].base
@@ -178,8 +196,17 @@ pub(crate) fn open(
         end
     };
     let (mut producers, replay_from) =
-        folder.restore_producers(trusted, &settings, open.now, &mut recovered.notes);
-    let (mut epochs, epochs_known) = folder.read_epochs(&mut recovered.notes);
+        folder.restore_producers(trusted, &settings, open.now, &mut recovered.notes)?;
+    let (mut epochs, mut epochs_known) = folder.read_epochs(&mut recovered.notes)?;
+    if let Some(earliest) = epochs.earliest()
+        && folder.begins_before(earliest.start_offset)?
+    {
+        // The log's start was moved, the epochs before it forgotten, and then the machine ended before the start was
+        // on disk: those records are back.
+        mark!("epochs rebuilt");
+        epochs = LeaderEpochs::new();
+        epochs_known = false;
+    }
     let before = epochs.clone();
     epochs.truncate_to(end);
     if scan_from < count {
@@ -195,6 +222,10 @@ pub(crate) fn open(
             producers_from: replay_from,
             epochs: !epochs_known || at >= scan_from,
         };
+        if folder.segments[at].base > replay_from {
+            // Once retention took what lies before, only the snapshot knows what was open here.
+            folder.write_missing_snapshot(folder.segments[at].base, &producers)?;
+        }
         let wanted = segment_end > replay_from || replay.epochs;
         if wanted {
             let entries = scan::replay(
@@ -220,6 +251,7 @@ pub(crate) fn open(
 
     let mut start = open.log_start_offset.max(folder.segments[0].base);
     if start > end {
+        mark!("restarted beyond the end");
         recovered.notes.push(format!(
             "the log ends at {end}, below its start offset {start}: it restarts there, empty"
         ));
@@ -268,9 +300,14 @@ fn first_to_scan(
             .segments
             .partition_point(|s| s.base < open.recovery_point);
         scan_from = at_point.saturating_sub(1);
+        // Only the last segment with data can be torn, and nothing vouches for an empty one behind it.
+        while scan_from > 0 && folder.is_empty_from(scan_from) {
+            scan_from -= 1;
+        }
     }
     for at in 0..scan_from {
         if folder.has_torn_txn_index(at) {
+            mark!("torn aborted index rebuilt");
             notes.push(format!(
                 "{:020}.txnindex is torn and rebuilt",
                 folder.segments[at].base
@@ -281,6 +318,7 @@ fn first_to_scan(
         folder.trust(at, settings, notes)?;
     }
     if scan_from == count && !folder.ends_with_a_batch()? {
+        mark!("clean stop did not end with a batch");
         notes.push(
             "the last segment does not end with a batch, though the stop was clean".to_owned(),
         );
@@ -374,7 +412,7 @@ fn time_index_size(entries: u32) -> u64 {
     u64::from(entries) * TIME_ENTRY_SIZE as u64
 }
 
-/// Loads a snapshot, `None` when it is damaged.
-fn load_snapshot(dir: &LogDir, name: &str) -> Option<Snapshot> {
-    Snapshot::decode(&dir.read_file(name).ok()?).ok()
+/// Loads a snapshot, `None` when it is damaged. One that cannot be read may be good: that is an error of the disk.
+fn load_snapshot(dir: &LogDir, name: &str) -> Result<Option<Snapshot>, DiskError> {
+    Ok(Snapshot::decode(&dir.read_file(name)?).ok())
 }

@@ -10,7 +10,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rustix::fs::{
     AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode as Permissions, OFlags, StatxFlags,
 };
@@ -31,60 +30,41 @@ pub(super) fn open(path: &Path, mode: Mode) -> io::Result<OwnedFd> {
     })?)
 }
 
+/// One read; it may be short.
 pub(super) fn read_at(
     fd: &OwnedFd,
     into: &mut [u8],
     position: u64,
     wait: Wait,
 ) -> io::Result<usize> {
-    let flags = match wait {
-        Wait::No => ReadWriteFlags::NOWAIT,
-        Wait::Yes => ReadWriteFlags::empty(),
-    };
-    let mut filled = 0;
-    while filled < into.len() {
-        let rest = &mut into[filled..];
-        let at = position + filled as u64;
-        let n = if wait == Wait::No {
-            rustix::io::preadv2(fd, &mut [IoSliceMut::new(rest)], at, flags)
-        } else {
-            rustix::io::pread(fd, rest, at)
-        };
-        match n {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if filled > 0 => break,
-            // A file system without RWF_NOWAIT cannot promise not to block: let the companion read.
-            Err(Errno::OPNOTSUPP) if wait == Wait::No => {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Err(e) => return Err(e.into()),
-        }
+    let read = rustix::io::retry_on_intr(|| match wait {
+        Wait::No => rustix::io::preadv2(
+            fd,
+            &mut [IoSliceMut::new(into)],
+            position,
+            ReadWriteFlags::NOWAIT,
+        ),
+        Wait::Yes => rustix::io::pread(fd, &mut *into, position),
+    });
+    match read {
+        // A file system without RWF_NOWAIT cannot promise not to block: let the companion read.
+        Err(Errno::OPNOTSUPP) if wait == Wait::No => Err(io::ErrorKind::WouldBlock.into()),
+        other => Ok(other?),
     }
-    Ok(filled)
 }
 
-pub(super) fn write_at(fd: &OwnedFd, parts: &[Bytes], mut position: u64) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(parts.len().min(IOV_MAX));
-    for group in parts.chunks(IOV_MAX) {
-        slices.clear();
-        slices.extend(group.iter().map(|part| IoSlice::new(part)));
-        let mut rest = &mut slices[..];
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match rustix::io::pwritev(fd, rest, position) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    position += n as u64;
-                    IoSlice::advance_slices(&mut rest, n);
-                }
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+/// One write; it may be short.
+pub(super) fn write_at(fd: &OwnedFd, parts: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::pwritev(fd, parts, position)
+    })?)
+}
+
+pub(super) fn forget_clean(fd: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::DontNeed) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
     }
-    Ok(())
 }
 
 pub(super) fn size(fd: &OwnedFd) -> io::Result<u64> {
@@ -199,6 +179,3 @@ pub(super) fn lock(path: &Path) -> Result<Arc<OwnedFd>, DiskError> {
     rustix::fs::fcntl_lock(&fd, FlockOperation::NonBlockingLockExclusive).map_err(error)?;
     Ok(Arc::new(fd))
 }
-
-/// Most parts one `pwritev` takes (`UIO_MAXIOV` in the kernel).
-const IOV_MAX: usize = 1024;

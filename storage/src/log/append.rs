@@ -310,10 +310,12 @@ impl Log {
         match outcome {
             Ok(()) => write.state = WriteState::Done,
             Err(e) if is_full(&e) => {
+                mark!("write found the disk full");
                 write.state = WriteState::Waiting;
                 return Err(WriteFault::Full(e));
             }
             Err(e) => {
+                mark!("write failed");
                 self.fail(&format!(
                     "{}: write: {e}",
                     self.dir.path(&self.folder).display()
@@ -402,6 +404,7 @@ impl Log {
                     Ok(())
                 }
                 Err(e) => {
+                    mark!("sync failed");
                     self.fail(&format!(
                         "{}: fdatasync: {e}",
                         self.dir.path(&self.folder).display()
@@ -422,7 +425,10 @@ impl Log {
         let size = self.segment().size;
         let limit = u64::from(self.settings.segment_bytes);
         let reserved = self.active.reserved;
-        if size < RESERVE_FROM || reserved >= limit || size + RESERVE_AHEAD <= reserved {
+        if size < buggify!(RESERVE_FROM, 100)
+            || reserved >= limit
+            || size + RESERVE_AHEAD <= reserved
+        {
             return None;
         }
         let start = reserved.max(size);
@@ -442,8 +448,9 @@ impl Log {
             return None;
         }
         if self.chores.is_idle()
-            && self.active.recent.len() - self.active.recent_on_disk >= RECENT_MAX
+            && self.active.recent.len() - self.active.recent_on_disk >= buggify!(RECENT_MAX, 3)
         {
+            mark!("index entries written before a roll");
             let (steps, written) = self.index_steps(Ending::Open);
             self.chores.add(steps, NO_BARRIER, Some(written));
         }
@@ -474,7 +481,8 @@ impl Log {
                 self.active.recent_on_disk += on_disk as usize;
                 let times = written.time_entries - self.segment().time_entries;
                 self.active.times.drain(..times as usize);
-                let surplus = self.active.recent_on_disk.saturating_sub(RECENT_KEPT);
+                let kept = buggify!(RECENT_KEPT, 2);
+                let surplus = self.active.recent_on_disk.saturating_sub(kept);
                 self.active.recent.drain(..surplus);
                 self.active.recent_on_disk -= surplus;
             }
@@ -566,6 +574,7 @@ impl Log {
         let file = self
             .dir
             .open_file(&self.name(base, Content::Log), Mode::Replace)?;
+        mark!("segment rolled");
         self.folder_changed = true;
         self.seal_active();
         let sealed = self.segments.len() - 1;
@@ -779,7 +788,7 @@ impl Log {
         if let Some(last) = self.writes.back_mut()
             && last.state == WriteState::Waiting
             && last.base == base
-            && stream.end - last.stream.start <= WRITE_SIZE_MAX
+            && stream.end - last.stream.start <= buggify!(WRITE_SIZE_MAX, 700)
         {
             last.stream.end = stream.end;
             last.end_offset = end_offset;
@@ -837,8 +846,9 @@ impl Log {
             let segment = &self.segments[at];
             if at + 1 < self.segments.len()
                 && segment.written == segment.size
-                && segment.size >= RESERVE_FROM
+                && segment.size >= buggify!(RESERVE_FROM, 100)
             {
+                mark!("reserved space given back");
                 let name = self.name(*base, Content::Log);
                 let steps = vec![Step::Finish {
                     name,

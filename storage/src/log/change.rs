@@ -227,6 +227,13 @@ impl Log {
                 size,
             });
         }
+        let aborted = self.segment().aborted;
+        if aborted > 0 {
+            steps.push(Step::Finish {
+                name: self.name(base, Content::TxnIndex),
+                size: u64::from(aborted) * crate::producer::AbortedTransaction::SIZE as u64,
+            });
+        }
         steps.push(Step::Replace {
             name: self.name(self.end, Content::Snapshot),
             content: self.producers.snapshot().encode().into(),

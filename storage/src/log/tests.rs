@@ -1,7 +1,7 @@
 //! A log on a simulated disk beside a model of it.
 
 mod append;
-mod simulation;
+mod restart;
 
 use std::sync::Arc;
 

@@ -107,6 +107,7 @@ impl Folder {
             .unwrap_or(0);
         self.segments[at].aborted = entries(aborted, AbortedTransaction::SIZE);
         if let Some(why) = self.unsound_index(at)? {
+            mark!("index rebuilt");
             notes.push(format!("{base:020}: the index is rebuilt: {why}"));
             let file = self
                 .dir
@@ -205,17 +206,19 @@ impl Folder {
                 why,
             });
         }
+        mark!("torn end cut");
         let file = self.dir.open_file(&name, Mode::Write)?;
         let bytes = found.file_bytes - found.valid_bytes;
         let mut kept_in = None;
         if damage.data_behind || found.end_offset < recovery_point {
             // More than a torn end: these bytes, or some of them, had been safe.
+            mark!("cut bytes kept aside");
             let aside = format!("{}/{base:020}.log.cut-{}", self.name, found.valid_bytes);
             let copy = self.dir.open_file(&aside, Mode::Replace)?;
             let mut done = 0;
             while done < bytes {
-                let mut piece =
-                    vec![0_u8; usize::try_from((bytes - done).min(COPY_SIZE)).unwrap_or(0)];
+                let size = (bytes - done).min(buggify!(COPY_SIZE, 300));
+                let mut piece = vec![0_u8; usize::try_from(size).unwrap_or(0)];
                 let n = file.read_at(&mut piece, found.valid_bytes + done, Wait::Yes)?;
                 if n == 0 {
                     break;
@@ -245,6 +248,7 @@ impl Folder {
     /// Removes segments behind a cut; they are empty.
     pub(super) fn drop_segments_from(&mut self, count: usize) -> Result<(), DiskError> {
         for segment in self.segments.split_off(count.min(self.segments.len())) {
+            mark!("empty segment behind a torn one dropped");
             self.remove_segment(segment.base)?;
         }
         Ok(())
@@ -268,7 +272,7 @@ impl Folder {
         settings: &LogSettings,
         now: Timestamp,
         notes: &mut Vec<String>,
-    ) -> (Producers, Offset) {
+    ) -> Result<(Producers, Offset), DiskError> {
         let expiration_ms = settings.producer_id_expiration_ms;
         for offset in self
             .snapshots()
@@ -277,29 +281,48 @@ impl Folder {
             .filter(|offset| *offset <= trusted)
         {
             let name = self.file(offset, Content::Snapshot);
-            match load_snapshot(&self.dir, &name) {
-                Some(snapshot) => {
-                    return (
-                        Producers::restore(&snapshot, offset, expiration_ms, now),
-                        offset,
-                    );
-                }
-                None => notes.push(format!("{offset:020}.snapshot is damaged and not used")),
+            if let Some(snapshot) = load_snapshot(&self.dir, &name)? {
+                let producers = Producers::restore(&snapshot, offset, expiration_ms, now);
+                return Ok((producers, offset));
             }
+            mark!("snapshot not used");
+            notes.push(format!("{offset:020}.snapshot is damaged and not used"));
         }
+        mark!("producers replayed from the first segment");
         let first = self.segments[0].base;
         let mut producers = Producers::new(expiration_ms);
         producers.advance(first);
-        (producers, first)
+        Ok((producers, first))
+    }
+
+    /// Writes the snapshot of producers at a segment's base, if it is not there as it must be.
+    pub(super) fn write_missing_snapshot(
+        &mut self,
+        base: Offset,
+        producers: &Producers,
+    ) -> Result<(), DiskError> {
+        let snapshot = producers.snapshot().encode();
+        if self.files.contains_key(&(base, Content::Snapshot))
+            && self.dir.read_file(&self.file(base, Content::Snapshot))? == snapshot
+        {
+            return Ok(());
+        }
+        mark!("missing snapshot written");
+        self.replace(base, Content::Snapshot, snapshot)
     }
 
     /// The leader epochs of the checkpoint file; `false` when there is none, or none that can be read.
-    pub(super) fn read_epochs(&self, notes: &mut Vec<String>) -> (LeaderEpochs, bool) {
+    pub(super) fn read_epochs(
+        &self,
+        notes: &mut Vec<String>,
+    ) -> Result<(LeaderEpochs, bool), DiskError> {
         let name = format!("{}/{}", self.name, checkpoint::name::LEADER_EPOCHS);
-        let Ok(bytes) = self.dir.read_file(&name) else {
-            return (LeaderEpochs::new(), false);
+        let bytes = match self.dir.read_file(&name) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => return Ok((LeaderEpochs::new(), false)),
+            Err(error) => return Err(error),
         };
-        match LeaderEpochs::parse(&bytes) {
+        Ok(match LeaderEpochs::parse(&bytes) {
             Ok(epochs) => (epochs, true),
             Err(error) => {
                 notes.push(format!(
@@ -308,7 +331,21 @@ impl Folder {
                 ));
                 (LeaderEpochs::new(), false)
             }
+        })
+    }
+
+    /// Whether the first batch there is lies below `offset`.
+    pub(super) fn begins_before(&self, offset: Offset) -> Result<bool, DiskError> {
+        let segment = &self.segments[0];
+        if segment.base >= offset || segment.size == 0 {
+            return Ok(false);
         }
+        let name = self.file(segment.base, Content::Log);
+        let file = self.dir.open_file(&name, Mode::Read)?;
+        let mut head = [0_u8; crate::limits::BATCH_HEADER_SIZE];
+        let n = file.read_at(&mut head, 0, Wait::Yes)?;
+        let header = crate::batch::Header::parse(&head[..n]);
+        Ok(header.is_some_and(|header| header.base_offset < offset))
     }
 
     /// Rewrites the aborted index of a scanned segment.
@@ -359,15 +396,22 @@ impl Folder {
         Ok(())
     }
 
+    /// Without records nothing is known of who wrote them.
+    pub(super) fn remove_snapshots(&mut self) -> Result<(), DiskError> {
+        for offset in self.snapshots() {
+            self.dir
+                .remove_file(&self.file(offset, Content::Snapshot))?;
+            self.files.remove(&(offset, Content::Snapshot));
+        }
+        Ok(())
+    }
+
     /// Replaces everything by an empty segment at `start`.
     pub(super) fn restart_at(&mut self, start: Offset, now: Timestamp) -> Result<(), DiskError> {
         for segment in std::mem::take(&mut self.segments) {
             self.remove_segment(segment.base)?;
         }
-        for offset in self.snapshots() {
-            self.dir
-                .remove_file(&self.file(offset, Content::Snapshot))?;
-        }
+        self.remove_snapshots()?;
         self.dir
             .open_file(&self.file(start, Content::Log), Mode::Create)?;
         self.segments.push(Segment::empty(start, now));

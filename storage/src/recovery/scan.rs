@@ -56,6 +56,10 @@ pub(super) fn segment(
         &format!("{folder}/{}", name::file(base, Content::Log)),
         Mode::Read,
     )?;
+    // ORDER: after a failed sync the page cache shows what the disk does not have, and the next sync says yes. Whatever
+    // is clean is therefore read from the disk: what is found now is there after a power cut, too.
+    file.sync_data()?;
+    file.forget_clean()?;
     let mut reader = Reader::new(&file)?;
     let mut found = Scanned {
         valid_bytes: 0,
@@ -265,7 +269,8 @@ impl<'a> Reader<'a> {
 
     /// The checked batch at a position, or what is wrong with it.
     fn batch(&mut self, position: u64) -> Result<Result<Batch, String>, DiskError> {
-        self.fill(position, BATCH_HEADER_SIZE, WINDOW_SIZE)?;
+        let window = buggify!(WINDOW_SIZE, 100);
+        self.fill(position, BATCH_HEADER_SIZE, window)?;
         let size = match crate::batch::frame_size(self.at(position)) {
             Ok(Some(size)) => size,
             Ok(None) => return Ok(Err("the file ends inside a batch header".to_owned())),
@@ -277,7 +282,7 @@ impl<'a> Reader<'a> {
                 self.size - position
             )));
         }
-        self.fill(position, size, WINDOW_SIZE)?;
+        self.fill(position, size, window)?;
         let at = index(position - self.window_start);
         let mut rest = self.window.slice(at..);
         let checked = match UncheckedBatch::take(&mut rest) {
@@ -293,7 +298,8 @@ impl<'a> Reader<'a> {
         if position >= self.size {
             return Ok(None);
         }
-        self.fill(position, BATCH_HEADER_SIZE, HEADER_WINDOW_SIZE)?;
+        let window = buggify!(HEADER_WINDOW_SIZE, 70);
+        self.fill(position, BATCH_HEADER_SIZE, window)?;
         let header = Header::parse(self.at(position)).filter(|header| {
             header.size() >= BATCH_HEADER_SIZE
                 && header.magic == crate::batch::MAGIC

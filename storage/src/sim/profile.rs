@@ -1,0 +1,112 @@
+//! What kind of run a seed is: the topic's settings, the disk's nature, what happens how often.
+//!
+//! **Owns** the ranges everything is drawn from.
+//! **Lives on** the thread that runs a simulation.
+//! **Invariants** 1. The same seed has the same profile. 2. Not every run has every trouble: a third of the disks are good,
+//! so that a loss under power cuts alone is seen as one.
+//! **Not here** what an event does (`sim::world`).
+
+use std::sync::Arc;
+
+use super::event::Event;
+use crate::disk::sim::{Chances, NameOrder, Random};
+use crate::log::LogSettings;
+
+/// See the module's words.
+#[derive(Clone, Debug)]
+pub(super) struct Profile {
+    pub settings: Arc<LogSettings>,
+    pub chances: Chances,
+    pub sector: usize,
+    pub order: NameOrder,
+    /// The high watermark follows what is written, as on a single node; else what is appended.
+    pub watermark_follows_writes: bool,
+    /// Chance in 100 that a plan is carried out or confirmed later.
+    pub late: u64,
+    /// Chance in 100 that the machine ends inside an operation.
+    pub fuse: u64,
+    pub buggify: bool,
+    /// Whether leaders write with transactions here.
+    pub transactions: bool,
+    /// Weight of each event, in the order of [`Event::ALL`].
+    pub weights: Vec<u64>,
+}
+
+impl Profile {
+    pub(super) fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x0070_726F_6669_6C65);
+        let r = &mut random;
+        let settings = Arc::new(LogSettings {
+            segment_bytes: r.pick(&[2 << 10, 4 << 10, 8 << 10, 40 << 10]),
+            segment_index_bytes: r.pick(&[10 << 20, 10 << 20, 240]),
+            index_interval_bytes: r.pick(&[0, 200, 1000]),
+            segment_ms: r.pick(&[50, 100_000, 100_000]),
+            segment_jitter_ms: r.pick(&[0, 0, 20]),
+            retention_ms: r.pick(&[None, None, Some(150)]),
+            retention_bytes: r.pick(&[None, Some(6 << 10), Some(30 << 10)]),
+            ..LogSettings::default()
+        });
+        let good = r.one_in(3);
+        let mut chance = |most: &[u32]| {
+            if good || r.one_in(2) { 0 } else { r.pick(most) }
+        };
+        let chances = Chances {
+            read: chance(&[2, 10]),
+            write: chance(&[5, 30]),
+            sync: chance(&[20, 100]),
+            names: chance(&[5, 20]),
+            short: 0,
+            write_back: 0,
+            write_back_fails: chance(&[5, 30]),
+            commit: 0,
+            forget: chance(&[10, 100]),
+        };
+        let chances = Chances {
+            short: r.pick(&[0, 100, 2000]),
+            write_back: r.pick(&[0, 50, 1000]),
+            commit: r.pick(&[0, 100, 1000]),
+            ..chances
+        };
+        let swarm = |r: &mut Random, weight: u64| weight * r.pick(&[1, 3, 3, 6]);
+        Self {
+            settings,
+            chances,
+            sector: r.pick(&[512, 512, 4096]),
+            order: r.pick(&[
+                NameOrder::Journal,
+                NameOrder::Journal,
+                NameOrder::PerDirectory,
+            ]),
+            watermark_follows_writes: r.one_in(2),
+            late: r.pick(&[0, 10, 60]),
+            fuse: r.pick(&[0, 5, 30]),
+            buggify: r.one_in(2),
+            transactions: r.one_in(2),
+            weights: Event::ALL
+                .iter()
+                .map(|event| swarm(r, event.weight()))
+                .collect(),
+        }
+    }
+
+    /// One line about what is unusual.
+    pub(super) fn summary(&self) -> String {
+        let s = &self.settings;
+        format!(
+            "segment={} index_interval={} segment_ms={} retention={:?}/{:?} sector={} names={:?} late={} fuse={} \
+             buggify={} transactions={} {:?}",
+            s.segment_bytes,
+            s.index_interval_bytes,
+            s.segment_ms,
+            s.retention_bytes,
+            s.retention_ms,
+            self.sector,
+            self.order,
+            self.late,
+            self.fuse,
+            self.buggify,
+            self.transactions,
+            self.chances
+        )
+    }
+}
