@@ -57,8 +57,8 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
             .soft
             .map_or_else(|| "unlimited".to_owned(), |soft| soft.to_string())
     );
-    let directories = Directories::open(&config)?;
-    let metadata = metadata_log::open(&config, &directories)?;
+    let mut directories = Directories::open(&config)?;
+    let metadata = metadata_log::open(&config, &mut directories)?;
     let image = Arc::new(metadata.image.clone());
     tracing::info!(
         "cluster.id={} topics={} partitions={} metadata offset={}",
@@ -73,7 +73,11 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         tail_bytes_max: usize::try_from(config.tail_bytes).unwrap_or(usize::MAX),
         cache_bytes_max: config.cache_bytes,
     };
-    let disks = Disks::new(&directories.all, config.disk_reserve_bytes);
+    let disks = Disks::new(
+        &directories.all,
+        &directories.ids,
+        config.disk_reserve_bytes,
+    );
     let disks = Arc::new(disks);
     let mut parts: Vec<_> = mesh::ports(shards, config.mesh_capacity)
         .into_iter()
@@ -86,6 +90,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
             settings,
             directories: Arc::clone(&directories.all),
             disks: Arc::clone(&disks),
+            metadata_directory: directories::metadata_directory(&config),
             image: Arc::clone(&image),
             cluster_id: Arc::clone(&directories.cluster_id),
         })
@@ -191,8 +196,9 @@ async fn stop(shard: &Rc<Shard>, directories: &Directories) -> anyhow::Result<()
         }
     }
     let directories = directories.clone();
+    let disks = Arc::clone(shard.allowances.disks());
     corelog_runtime::blocking("checkpoints", move || {
-        directories.close(&offsets, broker_epoch)
+        directories.close(&offsets, broker_epoch, &disks)
     })
     .await?;
     let took = corelog_runtime::now().duration_since(begun);
@@ -216,9 +222,11 @@ async fn checkpoint_for_ever(shard: Rc<Shard>, directories: Directories) {
             }
         }
         let directories = directories.clone();
-        let written =
-            corelog_runtime::blocking("checkpoints", move || directories.checkpoint(&offsets))
-                .await;
+        let disks = Arc::clone(shard.allowances.disks());
+        let written = corelog_runtime::blocking("checkpoints", move || {
+            directories.checkpoint(&offsets, &disks)
+        })
+        .await;
         if let Err(error) = written {
             tracing::error!("checkpoints were not written: {error}");
         }

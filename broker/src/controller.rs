@@ -8,6 +8,7 @@
 //! **Not here**: the metadata log, publishing (`metadata`), authorization (`handlers`).
 
 pub mod configs;
+pub mod directories;
 pub mod elections;
 pub mod internal_topics;
 pub mod partitions;

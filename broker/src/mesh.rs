@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   Group ──► Data ──► (nothing)       Control ──► Publish ──► (nothing)
-//!   Adopt, Open, Listen, Checkpoint, Sizes, Drain, Close ──► (nothing)
+//!   Adopt, Open, Listen, Checkpoint, Sizes, DirectoryFailed, Drain, Close ──► (nothing)
 //! ```
 //!
 //! Not here: what a request does (`shard.rs`), the queues themselves (`corelog_runtime::mesh`).
@@ -70,6 +70,8 @@ pub(crate) enum Request {
     Checkpoint,
     /// The size of every log of the shard.
     Sizes,
+    /// A log directory failed: its partitions go offline. Not answered.
+    DirectoryFailed(usize),
     /// Stop: no new connections and requests, answer what is in flight.
     Drain,
     /// Stop: write out and close the logs; the last request a shard gets.

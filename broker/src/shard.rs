@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use corelog_net::connection::{Dispatched, Peer, Request, Service};
 use corelog_net::server::{Accepted, Server};
-use corelog_net::wire::ApiKey;
+use corelog_net::wire::{ApiKey, ErrorCode};
 use corelog_runtime::{Map, Notify, Semaphore, spawn};
 use corelog_storage::batch::Transcoder;
 use corelog_storage::disk::LogDir;
@@ -42,6 +42,7 @@ use control::Control;
 use coordinators::Coordinators;
 use disks::{Allowances, Disks};
 use flush::Queue;
+use logs::Unserved;
 use producer_ids::ProducerIds;
 
 /// What of the settings the hot path asks for.
@@ -84,6 +85,10 @@ pub(crate) struct Shard {
     pub(crate) config: Arc<BrokerConfig>,
     pub(crate) settings: Settings,
     pub(crate) directories: Arc<[LogDir]>,
+    /// The directory of the metadata log.
+    pub(crate) metadata_directory: usize,
+    /// Partitions of this shard whose logs are not open: their directory is offline, or they are damaged.
+    pub(crate) unserved: RefCell<Map<(TopicId, i32), Unserved>>,
     pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
     pub(crate) writes: Queue,
     pub(crate) syncs: Queue,
@@ -122,6 +127,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) directories: Arc<[LogDir]>,
     pub(crate) disks: Arc<Disks>,
+    pub(crate) metadata_directory: usize,
     pub(crate) image: Arc<Image>,
     pub(crate) cluster_id: Arc<str>,
 }
@@ -140,6 +146,8 @@ impl Shard {
             mesh: Rc::new(Mesh::new(parts.ports, parts.shards)),
             settings: parts.settings,
             directories: parts.directories,
+            metadata_directory: parts.metadata_directory,
+            unserved: RefCell::default(),
             partitions: RefCell::default(),
             writes: Queue::new(),
             syncs: Queue::new(),
@@ -193,6 +201,16 @@ impl Shard {
             .borrow()
             .get(&(topic_id, partition))
             .cloned()
+    }
+
+    /// What is answered for a partition that this shard has no log of.
+    #[cold]
+    pub(crate) fn absent(&self, topic_id: TopicId, partition: i32) -> ErrorCode {
+        if self.unserved.borrow().contains_key(&(topic_id, partition)) {
+            ErrorCode::KafkaStorageError
+        } else {
+            ErrorCode::UnknownTopicOrPartition
+        }
     }
 
     /// The settings in force for a topic.
@@ -331,6 +349,10 @@ impl Shard {
             }
             mesh::Request::Checkpoint => {
                 Box::pin(async move { mesh::Reply::Offsets(self.offsets()) })
+            }
+            mesh::Request::DirectoryFailed(at) => {
+                self.take_offline(at);
+                return None;
             }
             mesh::Request::Sizes => Box::pin(async move { mesh::Reply::Sizes(self.sizes()) }),
             mesh::Request::Drain => Box::pin(async move {

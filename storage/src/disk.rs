@@ -286,6 +286,13 @@ pub struct Look {
     pub inode: u64,
 }
 
+impl Look {
+    /// What tells the directory from another one under the same path.
+    pub fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
 /// One log directory (an entry of `log.dirs`). Clones share it.
 #[derive(Clone)]
 pub struct LogDir {
@@ -332,6 +339,15 @@ impl LogDir {
             kind: DirKind::Real,
             root: root.into(),
         })
+    }
+
+    /// A directory that is not touched: to name one that cannot be used.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        let root: PathBuf = root.into();
+        Self {
+            kind: DirKind::Real,
+            root: root.into(),
+        }
     }
 
     /// A directory on a simulated disk.

@@ -19,7 +19,7 @@ use corelog_storage::disk::{DiskError, LogDir};
 use corelog_storage::log::{Log, LogSettings, Open, Origin, Read, Wait};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
-use super::directories::{Directories, random_id};
+use super::directories::{Directories, metadata_directory, random_id};
 use crate::config::BrokerConfig;
 use crate::metadata::log::{self, Place};
 use crate::metadata::{
@@ -39,17 +39,11 @@ pub(crate) struct MetadataLog {
 /// Opens the log and makes the node its leader.
 pub(crate) fn open(
     config: &BrokerConfig,
-    directories: &Directories,
+    directories: &mut Directories,
 ) -> anyhow::Result<MetadataLog> {
-    let at = config
-        .log_dirs
-        .iter()
-        .position(|path| *path == config.metadata_log_dir)
-        .unwrap_or(0);
-    let (directory, state) = (
-        &directories.all[at],
-        &directories.checkpoints.directories[at],
-    );
+    let at = metadata_directory(config);
+    let directory = &directories.all[at].clone();
+    let state = &directories.checkpoints.directories[at];
     let name = TopicPartition {
         topic: TOPIC.into(),
         partition: 0,
@@ -92,6 +86,7 @@ pub(crate) fn open(
     };
     log.set_high_watermark(log.end_offset());
     let (image, open_transaction) = replay(directory, &name, &mut log)?;
+    directories.settle(config, &image)?;
     let epoch = win(directory, &name, config.node_id)?;
     log.begin_epoch(epoch);
     let mut writer = Writer {
@@ -113,7 +108,12 @@ pub(crate) fn open(
         incarnation_id: Uuid(random_id().0),
         endpoints: config.advertised.clone(),
         rack: config.rack.clone(),
-        log_dirs: directories.ids.iter().map(|id| Uuid(id.0)).collect(),
+        log_dirs: directories
+            .ids
+            .iter()
+            .flatten()
+            .map(|id| Uuid(id.0))
+            .collect(),
     };
     let restart = if directories.clean() {
         Restart::Clean

@@ -1,25 +1,23 @@
-//! Adding partitions to topics, and giving them directories.
+//! Adding partitions to topics.
 //!
-//! **Owns** `CreatePartitions` (KIP-195) and the record of a directory a broker chose (KIP-858).
+//! **Owns** `CreatePartitions` (KIP-195).
 //! **Lives on** shard 0.
 //! **Invariants**: partitions only ever get more.
 //! **Not here**: creating topics (`topics`).
 
 use std::collections::BTreeSet;
 
+use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreatePartitionsTopic,
     CreatePartitionsTopicResult,
 };
-use corelog_net::wire::records::PartitionChangeRecord;
-use corelog_net::wire::{ErrorCode, Uuid};
 
 use super::placement::{check_manual, new_partition, place};
 use super::topics::duplicates;
 use super::{Controller, Outcome, PARTITIONS_PER_REQUEST_MAX, refuse};
 use crate::config::alter::Refusal;
 use crate::metadata::MetadataRecord;
-use crate::metadata::image::{LEADER_UNCHANGED, RECOVERY_UNCHANGED};
 
 impl Controller<'_> {
     /// Decides on `CreatePartitions`.
@@ -118,38 +116,5 @@ impl Controller<'_> {
                 Ok(new_partition(self.image, topic.id, index, replicas)?.into())
             })
             .collect()
-    }
-
-    /// Records in which directory this node keeps its replicas; those that are already so recorded,
-    /// unknown, or not on this node are left out.
-    #[must_use]
-    pub fn assign_directories(&self, chosen: &[(Uuid, i32, Uuid)]) -> Vec<MetadataRecord> {
-        let node = self.config.node_id;
-        let assign = |(topic_id, partition_id, directory): &(Uuid, i32, Uuid)| {
-            let partition = self
-                .image
-                .topic_by_id(*topic_id)?
-                .partition(*partition_id)?;
-            let place = partition
-                .replicas
-                .iter()
-                .position(|replica| *replica == node)?;
-            let mut directories = partition.directories.clone();
-            directories.resize(partition.replicas.len(), Uuid::ZERO);
-            if directories[place] == *directory {
-                return None;
-            }
-            directories[place] = *directory;
-            let change = PartitionChangeRecord {
-                partition_id: *partition_id,
-                topic_id: *topic_id,
-                leader: LEADER_UNCHANGED,
-                leader_recovery_state: RECOVERY_UNCHANGED,
-                directories: Some(directories),
-                ..PartitionChangeRecord::default()
-            };
-            Some(change.into())
-        };
-        chosen.iter().filter_map(assign).collect()
     }
 }

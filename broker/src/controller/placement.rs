@@ -3,7 +3,7 @@
 //! **Owns** the choice of brokers for new partitions, and the check of choices made by hand.
 //! **Lives on** shard 0.
 //! **Invariants**: a partition's replicas are distinct registered brokers; the first is unfenced.
-//! **Not here**: directories within a broker (its own placement).
+//! **Not here**: directories within a broker (`directories`).
 
 use corelog_net::wire::records::PartitionRecord;
 use corelog_net::wire::{ErrorCode, Uuid};

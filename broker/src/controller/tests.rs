@@ -1,5 +1,6 @@
 //! Requests answered as Kafka 4.3.1 answered them, and what their records make of the image.
 
+mod directories;
 mod properties;
 
 use corelog_net::wire::messages::create_partitions::{
@@ -960,23 +961,4 @@ fn elections_and_reassignments_of_one_node() {
         .controller()
         .list_reassignments(&ListPartitionReassignmentsRequest::default());
     assert_eq!((list.topics.len(), list.error_code), (0, 0));
-}
-
-#[test]
-fn a_directory_is_recorded_once() {
-    let mut node = Node::new("");
-    node.topic("g", 1);
-    let id = node.image.topic("g").expect("the topic").id;
-    let chosen = [
-        (id, 0, Uuid([8; 16])),
-        (id, 7, Uuid([8; 16])),
-        (Uuid([9; 16]), 0, Uuid([8; 16])),
-    ];
-    let records = node.controller().assign_directories(&chosen);
-    assert_eq!(records.len(), 1);
-    node.store(&records);
-    let partition = &node.image.topic("g").expect("the topic").partitions[0];
-    assert_eq!(partition.directory(1), Some(Uuid([8; 16])));
-    assert_eq!((partition.leader, partition.leader_epoch), (1, 0));
-    assert_eq!(node.controller().assign_directories(&chosen), []);
 }

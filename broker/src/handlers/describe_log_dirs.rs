@@ -36,13 +36,18 @@ pub(crate) async fn handle(
         }
     }
     let directories = std::sync::Arc::clone(&shard.directories);
+    let disks = std::sync::Arc::clone(shard.allowances.disks());
     // A volume in trouble may keep the question waiting.
     let spaces = corelog_runtime::blocking("log directories", move || {
-        let one = |directory: &corelog_storage::disk::LogDir| {
-            let path = absolute(directory.root());
-            (path, directory.space().map_err(|error| error.to_string()))
+        let one = |(at, directory): (usize, &corelog_storage::disk::LogDir)| {
+            let space = if disks.is_offline(at) {
+                Err("it is offline".to_owned())
+            } else {
+                directory.space().map_err(|error| error.to_string())
+            };
+            (absolute(directory.root()), space)
         };
-        directories.iter().map(one).collect::<Vec<_>>()
+        directories.iter().enumerate().map(one).collect::<Vec<_>>()
     })
     .await;
     let asked = request.topics.as_deref().map(wanted);
@@ -76,7 +81,7 @@ fn described<'a>(
     let (total, usable) = match space {
         Ok(space) => space,
         Err(why) => {
-            tracing::error!("log directory {log_dir}: {why}");
+            tracing::debug!("log directory {log_dir}: {why}");
             return DescribeLogDirsResult {
                 error_code: ErrorCode::KafkaStorageError.code(),
                 log_dir,

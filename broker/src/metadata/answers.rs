@@ -404,9 +404,11 @@ impl ClusterView<'_> {
 
     fn offline_replicas(&self, partition: &PartitionImage) -> Vec<i32> {
         let offline = |id: &i32| {
-            self.image
-                .broker(*id)
-                .is_none_or(|broker| broker.fenced() || broker.endpoint(self.listener).is_none())
+            self.image.broker(*id).is_none_or(|broker| {
+                broker.fenced()
+                    || broker.endpoint(self.listener).is_none()
+                    || partition.is_directory_lost(*id, &broker.registration.log_dirs)
+            })
         };
         partition.replicas.iter().copied().filter(offline).collect()
     }

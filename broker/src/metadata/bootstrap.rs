@@ -4,7 +4,8 @@
 //! and leaves it at a clean stop.
 //! **Lives on** the controller's shard, before it serves.
 //! **Invariants**: after a start's records the node is registered, unfenced, and leads every
-//! partition it has a replica of and may lead.
+//! partition it has a replica of and may lead; what lies in a directory that is not at hand has
+//! no leader.
 //! **Not here**: appending the records, `meta.properties`.
 
 use corelog_net::wire::Uuid;
@@ -167,6 +168,14 @@ fn take_lead(
     if !partition.replicas.contains(&id) {
         return None;
     }
+    if partition.is_directory_lost(id, &node.log_dirs) {
+        // Its directory failed or is not there: what it held is not at hand, and something else must not pass for it.
+        return (partition.leader == id).then(|| PartitionChangeRecord {
+            leader: NO_LEADER,
+            leader_recovery_state: RECOVERY_UNCHANGED,
+            ..PartitionChangeRecord::default()
+        });
+    }
     let leads = partition.leader == id && partition.isr.contains(&id);
     if leads && restart == Restart::Clean && partition.leader_recovery_state == 0 {
         return None;
@@ -192,3 +201,6 @@ fn take_lead(
         ..PartitionChangeRecord::default()
     })
 }
+
+/// No broker leads.
+const NO_LEADER: i32 = -1;

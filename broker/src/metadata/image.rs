@@ -152,6 +152,13 @@ pub fn is_internal(name: &str) -> bool {
     )
 }
 
+/// Whether an id of a directory says something else than a directory: Kafka keeps the first hundred for that
+/// (0 not assigned, 1 lost, 2 migrating).
+#[must_use]
+pub fn is_reserved(directory: Uuid) -> bool {
+    u128::from_be_bytes(directory.0) < 100
+}
+
 /// A partition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PartitionImage {
@@ -188,6 +195,13 @@ impl PartitionImage {
             .iter()
             .position(|replica| *replica == broker)?;
         self.directories.get(index).copied()
+    }
+
+    /// Whether a broker's replica lies in a directory that the broker has not registered: it failed, or is gone.
+    #[must_use]
+    pub fn is_directory_lost(&self, broker: i32, registered: &[Uuid]) -> bool {
+        let known = |id: Uuid| is_reserved(id) || registered.is_empty() || registered.contains(&id);
+        self.directory(broker).is_some_and(|id| !known(id))
     }
 
     fn from_record(record: &PartitionRecord) -> Self {

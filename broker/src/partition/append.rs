@@ -130,9 +130,8 @@ impl Shard {
         };
         for part in call.parts {
             let Some(partition) = self.partition(part.topic_id, part.partition) else {
-                pending
-                    .outcomes
-                    .push(Appended::refused(ErrorCode::UnknownTopicOrPartition, -1));
+                let error = self.absent(part.topic_id, part.partition);
+                pending.outcomes.push(Appended::refused(error, -1));
                 continue;
             };
             match partition.state.get() {

@@ -160,6 +160,9 @@ impl Shard {
             Ok(None) => Looked::nothing(),
             Err(error) => {
                 tracing::error!("partition={} lookup by time: {error}", partition.name);
+                if let LocateError::Disk(error) = &error {
+                    self.read_failed(partition, error);
+                }
                 Looked::refused(ErrorCode::KafkaStorageError)
             }
         }

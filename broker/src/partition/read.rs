@@ -192,7 +192,7 @@ impl Shard {
         for part in &call.parts {
             let limit = part.size_max.min(left);
             let one = match self.partition(part.topic_id, part.partition) {
-                None => Fetched::refused(ErrorCode::UnknownTopicOrPartition),
+                None => Fetched::refused(self.absent(part.topic_id, part.partition)),
                 // The first batch found is sent whole, however large, or its reader would be stuck.
                 Some(partition) => {
                     self.read_partition(&partition, part, call.isolation, limit, size == 0)
@@ -258,6 +258,9 @@ impl Shard {
                         partition.name,
                         part.offset
                     );
+                    if let LocateError::Disk(error) = &error {
+                        self.read_failed(partition, error);
+                    }
                     return Fetched::refused(ErrorCode::KafkaStorageError);
                 }
             },
@@ -281,6 +284,9 @@ impl Shard {
                 }
                 Err(error) => {
                     tracing::error!("partition={} aborted index: {error}", partition.name);
+                    if let LocateError::Disk(error) = &error {
+                        self.read_failed(partition, error);
+                    }
                     return Fetched::refused(ErrorCode::KafkaStorageError);
                 }
             }

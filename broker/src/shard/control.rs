@@ -101,7 +101,7 @@ impl Shard {
         );
         let controller = Controller::new(&image, &config);
         let mut ids = || Uuid(random_id().0);
-        let (records, answer) = match question {
+        let (mut records, answer) = match question {
             Question::CreateTopics(request) => told(
                 controller.create_topics(&request, &mut ids),
                 Answer::CreateTopics,
@@ -132,10 +132,17 @@ impl Shard {
             Question::ElectLeaders(request) => {
                 told(controller.elect_leaders(&request), Answer::ElectLeaders)
             }
+            Question::DirectoryFailed(id) => (controller.directory_failed(id), Answer::Done),
+            Question::AssignDirectories(chosen) => {
+                (controller.assign_directories(&chosen), Answer::Done)
+            }
             Question::Quorum => (Vec::new(), Answer::Quorum(self.quorum())),
             Question::ProducerIds => told(controller.own_producer_ids(), Answer::ProducerIds),
         };
         if !records.is_empty() {
+            let full = self.allowances.disks().full_ids();
+            let full: Vec<Uuid> = full.into_iter().map(|id| Uuid(id.0)).collect();
+            controller.choose_directories(&mut records, &full);
             self.change(&records).await;
         }
         Some(answer)
@@ -237,6 +244,10 @@ pub(crate) enum Question {
     Quorum,
     /// A block of producer ids for a shard.
     ProducerIds,
+    /// A log directory of this node failed.
+    DirectoryFailed(Uuid),
+    /// Partitions of this node lie in these directories.
+    AssignDirectories(Vec<(Uuid, i32, Uuid)>),
 }
 
 /// Where the metadata log stands.
@@ -259,6 +270,8 @@ pub(crate) enum Answer {
     ElectLeaders(ElectLeadersResponse),
     Quorum(Quorum),
     ProducerIds(AllocateProducerIdsResponse),
+    /// It is so.
+    Done,
 }
 
 fn told<R>(outcome: Outcome<R>, answer: impl FnOnce(R) -> Answer) -> (Vec<MetadataRecord>, Answer) {

@@ -9,7 +9,8 @@
 //!    no more than one chunk per shard, however fast they are.
 //! 2. What producers send is refused when its directory is full; what the broker itself writes (group offsets,
 //!    metadata) is not, as long as there is any space.
-//! 3. A full directory is left by a look, never by a restart.
+//! 3. A full directory is left by a look, never by a restart; a failed one by a restart, never by a look.
+//! 4. A failed directory takes its partitions offline on every shard, and nothing else.
 //!
 //! Not here: the arithmetic (`corelog_storage::disks`), writing (`flush.rs`).
 
@@ -19,11 +20,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use corelog_net::wire::Uuid;
 use corelog_storage::disk::{DiskError, LogDir, Look};
 use corelog_storage::disks::{self, Fullness};
+use corelog_storage::types::TopicId;
 
+use crate::group::OFFSETS_TOPIC;
+use crate::mesh::Request;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
+use crate::shard::control::Question;
 
 /// The condition of one log directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub(crate) enum Condition {
     Usable,
     /// What is free is the reserve: producers are refused.
     Full,
+    /// It failed; nothing in it is trusted before a restart.
+    Offline,
 }
 
 /// The log directories, shared by all shards.
@@ -46,6 +54,10 @@ pub(crate) struct Disks {
 #[derive(Debug)]
 struct Disk {
     directory: LogDir,
+    /// `None` when it was not in use from the start.
+    id: Option<TopicId>,
+    /// Device and inode at start: another directory under the same path is not ours.
+    identity: Option<(u64, u64)>,
     condition: AtomicU8,
     free: AtomicU64,
     total: AtomicU64,
@@ -63,14 +75,25 @@ pub(crate) struct Allowances {
     left: Box<[Cell<u64>]>,
 }
 
+type DiskParts<'a> = (
+    (&'a LogDir, &'a Option<TopicId>),
+    &'a Result<Look, DiskError>,
+);
+
 impl Disks {
     /// The directories after a first look at each.
-    pub(crate) fn new(directories: &[LogDir], reserve: Option<u64>) -> Self {
+    pub(crate) fn new(
+        directories: &[LogDir],
+        ids: &[Option<TopicId>],
+        reserve: Option<u64>,
+    ) -> Self {
         let looks: Vec<_> = directories.iter().map(LogDir::look).collect();
         let device = |look: &Result<Look, DiskError>| look.as_ref().ok().map(|look| look.device);
-        let disk = |(directory, look): (&LogDir, &Result<Look, DiskError>)| Disk {
+        let disk = |((directory, id), look): DiskParts<'_>| Disk {
             directory: directory.clone(),
-            condition: AtomicU8::new(USABLE),
+            id: *id,
+            identity: look.as_ref().ok().map(Look::identity),
+            condition: AtomicU8::new(if id.is_some() { USABLE } else { OFFLINE }),
             free: AtomicU64::new(look.as_ref().map_or(0, |look| look.free)),
             total: AtomicU64::new(look.as_ref().map_or(0, |look| look.total)),
             pool: AtomicU64::new(0),
@@ -81,7 +104,7 @@ impl Disks {
                 .count(),
         };
         Self {
-            all: directories.iter().zip(&looks).map(disk).collect(),
+            all: directories.iter().zip(ids).zip(&looks).map(disk).collect(),
             reserve: AtomicU64::new(reserve.unwrap_or(RESERVE_BY_SIZE)),
         }
     }
@@ -89,8 +112,45 @@ impl Disks {
     pub(crate) fn condition(&self, at: usize) -> Condition {
         match self.all[at].condition.load(Ordering::Relaxed) {
             USABLE => Condition::Usable,
-            _ => Condition::Full,
+            FULL => Condition::Full,
+            _ => Condition::Offline,
         }
+    }
+
+    pub(crate) fn is_offline(&self, at: usize) -> bool {
+        self.condition(at) == Condition::Offline
+    }
+
+    /// How many directories are offline: Kafka's `OfflineLogDirectoryCount`.
+    pub(crate) fn offline_count(&self) -> usize {
+        (0..self.all.len())
+            .filter(|at| self.is_offline(*at))
+            .count()
+    }
+
+    /// The id of a directory that was in use at start.
+    pub(crate) fn id(&self, at: usize) -> Option<TopicId> {
+        self.all[at].id
+    }
+
+    /// The directory with an id.
+    pub(crate) fn find(&self, id: TopicId) -> Option<usize> {
+        self.all.iter().position(|disk| disk.id == Some(id))
+    }
+
+    /// The ids of directories that are full: new partitions go elsewhere.
+    pub(crate) fn full_ids(&self) -> Vec<TopicId> {
+        let full = (0..self.all.len()).filter(|at| self.condition(*at) == Condition::Full);
+        full.filter_map(|at| self.id(at)).collect()
+    }
+
+    pub(crate) fn path(&self, at: usize) -> std::path::Display<'_> {
+        self.all[at].directory.root().display()
+    }
+
+    /// The directory is offline from now on; false when it was already.
+    fn fail(&self, at: usize) -> bool {
+        self.all[at].condition.swap(OFFLINE, Ordering::Relaxed) != OFFLINE
     }
 
     /// Bytes kept free in a directory.
@@ -105,7 +165,8 @@ impl Disks {
     pub(crate) fn set_reserve(&self, reserve: Option<u64>) {
         let reserve = reserve.unwrap_or(RESERVE_BY_SIZE);
         if self.reserve.swap(reserve, Ordering::Relaxed) != reserve {
-            (0..self.all.len()).for_each(|at| self.look(at));
+            // What has failed is found by the task that watches.
+            (0..self.all.len()).for_each(|at| drop(self.look(at)));
         }
     }
 
@@ -121,11 +182,21 @@ impl Disks {
         )
     }
 
-    /// Looks at a directory now. Blocks no longer than a write does.
-    fn look(&self, at: usize) {
+    /// Looks at a directory now. Blocks no longer than a write does. Returns a sentence when it has failed.
+    fn look(&self, at: usize) -> Option<String> {
+        if self.is_offline(at) {
+            return None;
+        }
         match self.all[at].directory.look() {
-            Ok(look) => self.note(at, &look),
-            Err(error) => tracing::warn!("cannot see how full a disk is: {error}"),
+            Ok(look) if look.read_only => Some("its file system is read-only".to_owned()),
+            Ok(look) if self.all[at].identity != Some(look.identity()) => {
+                Some("another directory has taken its place: was its disk unmounted?".to_owned())
+            }
+            Ok(look) => {
+                self.note(at, &look);
+                None
+            }
+            Err(error) => Some(error.to_string()),
         }
     }
 
@@ -137,6 +208,7 @@ impl Disks {
         let before = match self.condition(at) {
             Condition::Usable => Fullness::Room,
             Condition::Full => Fullness::Full,
+            Condition::Offline => return,
         };
         let reserve = self.reserve(at);
         let pool = disks::allowance(look.free, reserve, disk.neighbours);
@@ -156,6 +228,7 @@ impl Disks {
         let (from, to) = match condition {
             Condition::Usable => (FULL, USABLE),
             Condition::Full => (USABLE, FULL),
+            Condition::Offline => unreachable!("a directory fails by `fail`"),
         };
         let swapped =
             disk.condition
@@ -174,6 +247,7 @@ impl Disks {
             Condition::Usable => tracing::info!(
                 "log directory {path} has room again: free={free} reserve={reserve}; producers are served"
             ),
+            Condition::Offline => {}
         }
     }
 
@@ -244,7 +318,7 @@ impl Allowances {
     #[cold]
     fn admit_more(&self, at: usize, size: u64) -> bool {
         for _ in 0..2 {
-            if self.disks.condition(at) == Condition::Full {
+            if self.disks.condition(at) != Condition::Usable {
                 break;
             }
             let left = self.left[at].get() + self.disks.take(at, size);
@@ -253,7 +327,10 @@ impl Allowances {
                 self.left[at].set(left - size);
                 return true;
             }
-            self.disks.look(at);
+            if self.disks.look(at).is_some() {
+                // The append will find it out, or the task that watches.
+                return true;
+            }
         }
         if self.disks.condition(at) == Condition::Usable {
             // What is left above the reserve is too little for this batch.
@@ -272,12 +349,14 @@ impl Shard {
         loop {
             if self.index == 0 {
                 let looking = Arc::clone(&disks);
-                corelog_runtime::blocking("look at disks", move || {
-                    for at in 0..looking.all.len() {
-                        looking.look(at);
-                    }
+                let looks = corelog_runtime::blocking("look at disks", move || {
+                    let look = |at| looking.look(at).map(|why| (at, why));
+                    (0..looking.all.len()).filter_map(look).collect::<Vec<_>>()
                 })
                 .await;
+                for (at, why) in looks {
+                    self.directory_failed(at, &why);
+                }
             }
             let full = disks.is_any_full();
             corelog_runtime::sleep(if full { LOOK_FULL } else { LOOK }).await;
@@ -331,9 +410,84 @@ impl Shard {
     }
 }
 
+impl Shard {
+    /// A log directory failed, on this shard or by a look: it is offline until the broker starts again. Its partitions
+    /// refuse on every shard, the controller tells the world. Without the directory of the metadata log there is no
+    /// broker.
+    #[cold]
+    pub(crate) fn directory_failed(&self, at: usize, why: &str) {
+        let disks = self.allowances.disks();
+        if disks.fail(at) {
+            tracing::error!(
+                "log directory {} is offline until the broker starts again: {why}; OfflineLogDirectoryCount={}",
+                disks.path(at),
+                disks.offline_count()
+            );
+            if at == self.metadata_directory {
+                tracing::error!(
+                    "the failed directory holds the metadata log: the broker stops; what it acknowledged is on the disk"
+                );
+                std::process::exit(1);
+            }
+            let shard = self.itself();
+            let id = disks.id(at);
+            corelog_runtime::spawn("directory failed", async move {
+                for to in (0..shard.shards).filter(|to| *to != shard.index) {
+                    shard.mesh.post(to, Request::DirectoryFailed(at)).await;
+                }
+                if let Some(id) = id {
+                    shard
+                        .ask_controller(Question::DirectoryFailed(Uuid(id.0)))
+                        .await;
+                }
+            })
+            .detach();
+        }
+        self.take_offline(at);
+    }
+
+    /// The partitions of this shard in a directory answer with `KAFKA_STORAGE_ERROR` from now on.
+    pub(crate) fn take_offline(&self, at: usize) {
+        let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        for partition in partitions {
+            if partition.directory != at || partition.state.get() != State::Online {
+                continue;
+            }
+            partition.log.borrow_mut().fail("its log directory failed");
+            partition.shut(State::Offline);
+            if *partition.name.topic == *OFFSETS_TOPIC {
+                self.itself().resign_groups(partition.name.partition);
+            }
+        }
+    }
+
+    /// A disk that fails once is not trusted again.
+    #[cold]
+    pub(crate) fn disk_failed(
+        &self,
+        partition: &Partition,
+        operation: &str,
+        error: &dyn std::fmt::Display,
+    ) {
+        tracing::error!("partition={} {operation} failed: {error}", partition.name);
+        self.directory_failed(partition.directory, &error.to_string());
+    }
+
+    /// Reading failed. A file that is not there says nothing about the disk, unless the directory is gone too.
+    #[cold]
+    pub(crate) fn read_failed(&self, partition: &Partition, error: &DiskError) {
+        if !error.is_not_found() {
+            self.disk_failed(partition, "read", error);
+        } else if let Some(why) = self.allowances.disks().look(partition.directory) {
+            self.directory_failed(partition.directory, &why);
+        }
+    }
+}
+
 /// Values of `Disk::condition`.
 const USABLE: u8 = 0;
 const FULL: u8 = 1;
+const OFFLINE: u8 = 2;
 
 /// The reserve follows from the size of the disk.
 const RESERVE_BY_SIZE: u64 = u64::MAX;

@@ -126,7 +126,7 @@ impl Shard {
         if let Some(why) = failure
             && partition.state.get() == State::Online
         {
-            self.disk_failed(partition, "open", &io::Error::other(why.to_string()));
+            self.disk_failed(partition, "open", &why);
         }
     }
 
@@ -176,7 +176,7 @@ impl Shard {
         if let Some(sync) = sync {
             let outcome = execute(&sync).await;
             if let Err(fault) = partition.log.borrow_mut().synced(sync.token, outcome) {
-                self.disk_failed(partition, "sync", &io::Error::other(fault.to_string()));
+                self.disk_failed(partition, "sync", &fault);
                 return;
             }
         }
@@ -231,24 +231,6 @@ impl Shard {
             }
         })
         .detach();
-    }
-
-    /// A disk that fails once is not trusted again: every partition of its directory on this shard
-    /// goes offline. Each shard finds out for itself.
-    #[cold]
-    pub(crate) fn disk_failed(&self, partition: &Partition, operation: &str, error: &io::Error) {
-        tracing::error!(
-            "partition={} {operation} failed: {error}; log directory {} is offline until the broker restarts",
-            partition.name,
-            self.directories[partition.directory].root().display()
-        );
-        let others: Vec<_> = self.partitions.borrow().values().cloned().collect();
-        for other in others {
-            if other.directory == partition.directory && other.state.get() == State::Online {
-                other.log.borrow_mut().fail("its log directory failed");
-                other.shut(State::Offline);
-            }
-        }
     }
 }
 

@@ -9,22 +9,27 @@
 //!
 //! Not here: writing and syncing (`flush.rs`), what a log is (`corelog_storage`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use corelog_net::wire::Uuid;
 use corelog_runtime::{blocking, spawn};
 use corelog_storage::checkpoint::PartitionMetadata;
-use corelog_storage::disk::LogDir;
-use corelog_storage::log::{Log, LogSettings, Open};
+use corelog_storage::disk::{DiskError, LayoutError, LogDir};
+use corelog_storage::disks;
+use corelog_storage::log::{Log, LogSettings, Open, OpenError};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
 use crate::config::TopicConfig;
 use crate::config::layers::Layers;
 use crate::group::OFFSETS_TOPIC;
+use crate::metadata::image::is_reserved;
 use crate::metadata::{Delta, Image, ResourceType, TopicImage};
 use crate::partition::{Partition, State, owner};
+use crate::shard::control::Question;
+use crate::shard::disks::Condition;
 use crate::shard::{LogOffsets, LogSize, Shard};
 
 /// What the log directories said at start.
@@ -32,6 +37,43 @@ use crate::shard::{LogOffsets, LogSize, Shard};
 pub(crate) struct Checkpoints {
     /// For each log directory.
     pub(crate) directories: Vec<DirectoryState>,
+    /// Partitions that lie in two directories: a sentence for each.
+    pub(crate) twice: BTreeMap<TopicPartition, String>,
+}
+
+impl Checkpoints {
+    /// The partitions that lie in more than one directory.
+    pub(crate) fn found_twice(&self) -> BTreeSet<TopicPartition> {
+        let mut seen = BTreeSet::new();
+        let all = self.directories.iter().flat_map(|state| &state.live);
+        all.filter(|name| !seen.insert(*name)).cloned().collect()
+    }
+
+    /// Has the partitions that lie in more than one directory refused.
+    pub(crate) fn note_twice(&mut self, directories: &[LogDir]) {
+        let mut seen: BTreeMap<&TopicPartition, &LogDir> = BTreeMap::new();
+        for (directory, state) in directories.iter().zip(&self.directories) {
+            for name in &state.live {
+                let Some(other) = seen.insert(name, directory) else {
+                    continue;
+                };
+                let sentence = format!(
+                    "it is in {} and in {}: which one is newer nobody can tell; stop the broker, move one of the two \
+                     folders away and start again",
+                    other.path(&name.to_string()).display(),
+                    directory.path(&name.to_string()).display()
+                );
+                self.twice.insert(name.clone(), sentence);
+            }
+        }
+    }
+}
+
+/// A partition of the shard whose log is not open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unserved {
+    /// Where its folder lies, if that is known and can be reached.
+    pub(crate) directory: Option<usize>,
 }
 
 /// What one log directory said.
@@ -73,6 +115,8 @@ struct Wanted {
     topic_id: TopicId,
     leader_epoch: LeaderEpoch,
     directory: usize,
+    /// Id of the directory by the metadata.
+    assigned: Uuid,
     settings: Arc<LogSettings>,
     /// `None`: there is no folder yet.
     open: Option<Open>,
@@ -155,22 +199,68 @@ impl Shard {
                 topic: Arc::clone(&topic.name),
                 partition: number,
             };
-            let found = checkpoints.and_then(|all| found(all, &name));
-            wanted.push(Wanted {
-                topic_id,
-                leader_epoch: LeaderEpoch(partition.leader_epoch),
-                directory: found
-                    .as_ref()
-                    .map_or_else(|| self.emptiest(wanted), |(at, _)| *at),
-                settings: Arc::clone(settings),
-                open: found.map(|(_, open)| open),
-                name,
-            });
+            let assigned = partition.directory(self.config.node_id).unwrap_or_default();
+            match self.place(&name, assigned, checkpoints, wanted) {
+                Ok((directory, open)) => wanted.push(Wanted {
+                    topic_id,
+                    leader_epoch: LeaderEpoch(partition.leader_epoch),
+                    directory,
+                    assigned,
+                    settings: Arc::clone(settings),
+                    open,
+                    name,
+                }),
+                Err(sentence) => {
+                    tracing::error!("partition={name} is not served: {sentence}");
+                    let unserved = Unserved { directory: None };
+                    self.unserved
+                        .borrow_mut()
+                        .insert((topic_id, number), unserved);
+                }
+            }
         }
     }
 
+    /// The directory of a partition's log, and what is known of it where it is there already; or why it cannot be
+    /// opened. A partition whose directory is not at hand is never begun anew elsewhere.
+    fn place(
+        &self,
+        name: &TopicPartition,
+        assigned: Uuid,
+        checkpoints: Option<&Checkpoints>,
+        wanted: &[Wanted],
+    ) -> Result<(usize, Option<Open>), String> {
+        let disks = self.allowances.disks();
+        if let Some(all) = checkpoints {
+            if let Some(sentence) = all.twice.get(name) {
+                return Err(sentence.clone());
+            }
+            if let Some((at, open)) = found(all, name) {
+                return Ok((at, Some(open)));
+            }
+        }
+        match disks.find(TopicId(assigned.0)) {
+            Some(at) if disks.is_offline(at) => {
+                return Err(format!("its log directory {} is offline", disks.path(at)));
+            }
+            Some(at) => return Ok((at, None)),
+            None => {}
+        }
+        if checkpoints.is_some() && disks.offline_count() > 0 {
+            return Err("its folder is not found, and a log directory is offline".to_owned());
+        }
+        if !is_reserved(assigned) {
+            tracing::error!(
+                "partition={name} was in a directory (id {assigned}) that this node no longer has: it begins anew, empty"
+            );
+        }
+        self.emptiest(wanted)
+            .map(|at| (at, None))
+            .ok_or_else(|| "all log directories are offline".to_owned())
+    }
+
     /// The log directory with the fewest partitions of this shard.
-    fn emptiest(&self, wanted: &[Wanted]) -> usize {
+    fn emptiest(&self, wanted: &[Wanted]) -> Option<usize> {
         let mut counts = vec![0_usize; self.directories.len()];
         for partition in self.partitions.borrow().values() {
             counts[partition.directory] += 1;
@@ -178,8 +268,9 @@ impl Shard {
         for one in wanted {
             counts[one.directory] += 1;
         }
-        let fewest = counts.iter().enumerate().min_by_key(|(_, count)| **count);
-        fewest.map_or(0, |(directory, _)| directory)
+        let disks = self.allowances.disks();
+        disks::least_loaded(&counts, |at| disks.condition(at) == Condition::Usable)
+            .or_else(|| disks::least_loaded(&counts, |at| !disks.is_offline(at)))
     }
 
     async fn open(self: Rc<Self>, wanted: Vec<Wanted>) -> Opened {
@@ -193,15 +284,28 @@ impl Shard {
         })
         .await;
         let mut opened = Opened::default();
+        let mut assigned = Vec::new();
         for (result, one) in results {
             let (mut log, recovered) = match result {
                 Ok(done) => done,
-                Err(sentence) => {
+                Err(fault) => {
                     opened.failed += 1;
-                    tracing::error!("partition={} is not served: {sentence}", one.name);
+                    tracing::error!("partition={} is not served: {}", one.name, fault.sentence);
+                    let directory = Some(one.directory);
+                    self.unserved
+                        .borrow_mut()
+                        .insert((one.topic_id, one.name.partition), Unserved { directory });
+                    if fault.disk_failed {
+                        self.directory_failed(one.directory, &fault.sentence);
+                    }
                     continue;
                 }
             };
+            if let Some(id) = self.allowances.disks().id(one.directory)
+                && id.0 != one.assigned.0
+            {
+                assigned.push((Uuid(one.topic_id.0), one.name.partition, Uuid(id.0)));
+            }
             opened.logs += 1;
             if let Some(recovered) = recovered {
                 opened.segments += recovered.segments;
@@ -237,9 +341,24 @@ impl Shard {
             self.partitions
                 .borrow_mut()
                 .insert(key, Rc::clone(&partition));
+            if self.allowances.disks().is_offline(partition.directory) {
+                // It failed while the log was opened.
+                self.take_offline(partition.directory);
+                continue;
+            }
             if offsets {
                 self.lead_groups(&partition);
             }
+        }
+        if !assigned.is_empty() {
+            // Not awaited: the controller may be waiting for this shard.
+            let shard = Rc::clone(&self);
+            spawn("assign directories", async move {
+                shard
+                    .ask_controller(Question::AssignDirectories(assigned))
+                    .await;
+            })
+            .detach();
         }
         opened
     }
@@ -263,6 +382,17 @@ impl Shard {
         self.forget_topic_config(topic_id);
         let mut gone = Vec::new();
         for (number, _) in topic.numbered() {
+            let random = || {
+                u128::from(corelog_runtime::random()) << 64 | u128::from(corelog_runtime::random())
+            };
+            let unserved = self.unserved.borrow_mut().remove(&(topic_id, number));
+            if let Some(at) = unserved.and_then(|one| one.directory) {
+                let name = TopicPartition {
+                    topic: Arc::clone(&topic.name),
+                    partition: number,
+                };
+                gone.push((self.directories[at].clone(), name, random()));
+            }
             let Some(partition) = self.partitions.borrow_mut().remove(&(topic_id, number)) else {
                 continue;
             };
@@ -276,12 +406,10 @@ impl Shard {
                 log.fail("its topic was deleted");
             }
             self.count_tail(&partition);
-            let id =
-                u128::from(corelog_runtime::random()) << 64 | u128::from(corelog_runtime::random());
             gone.push((
                 self.directories[partition.directory].clone(),
                 partition.name.clone(),
-                id,
+                random(),
             ));
         }
         if gone.is_empty() {
@@ -455,44 +583,91 @@ fn found(checkpoints: &Checkpoints, name: &TopicPartition) -> Option<(usize, Ope
 
 type OpenedLog = (Log, Option<corelog_storage::log::Recovered>);
 
-fn open_one(directories: &[LogDir], wanted: &Wanted, now: Timestamp) -> Result<OpenedLog, String> {
+/// Why a log is not open.
+struct OpenFault {
+    sentence: String,
+    /// The disk is at fault, not this partition.
+    disk_failed: bool,
+}
+
+impl From<DiskError> for OpenFault {
+    fn from(error: DiskError) -> Self {
+        Self {
+            disk_failed: !error.is_full() && !error.is_not_found(),
+            sentence: error.to_string(),
+        }
+    }
+}
+
+impl From<LayoutError> for OpenFault {
+    fn from(error: LayoutError) -> Self {
+        match error {
+            LayoutError::Disk(error) => error.into(),
+            LayoutError::Malformed { .. } => Self {
+                sentence: format!(
+                    "{error}; restore the file, or remove it to take the folder by its name"
+                ),
+                disk_failed: false,
+            },
+        }
+    }
+}
+
+impl From<OpenError> for OpenFault {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Disk(error) => error.into(),
+            OpenError::Damaged { .. } => Self {
+                sentence: error.to_string(),
+                disk_failed: false,
+            },
+        }
+    }
+}
+
+fn open_one(
+    directories: &[LogDir],
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<OpenedLog, OpenFault> {
     let directory = &directories[wanted.directory];
-    let Some(open) = &wanted.open else {
-        let log = Log::create(directory, &wanted.name, Arc::clone(&wanted.settings), now)
-            .map_err(|error| error.to_string())?;
-        let metadata = PartitionMetadata {
-            topic_id: wanted.topic_id,
-        };
-        directory
-            .write_partition_metadata(&wanted.name, &metadata)
-            .map_err(|error| error.to_string())?;
-        return Ok((log, None));
+    let metadata = PartitionMetadata {
+        topic_id: wanted.topic_id,
     };
-    match directory
-        .read_partition_metadata(&wanted.name)
-        .map_err(|error| error.to_string())?
-    {
-        Some(metadata) if metadata.topic_id != wanted.topic_id => {
-            return Err(format!(
-                "{} belongs to topic id {}, the metadata says {}: the folder is of another topic of \
-                 this name; move it away",
-                directory.path(&wanted.name.to_string()).display(),
-                metadata.topic_id,
-                wanted.topic_id
-            ));
+    let create = || {
+        let settings = Arc::clone(&wanted.settings);
+        let log = Log::create(directory, &wanted.name, settings, now)?;
+        directory.write_partition_metadata(&wanted.name, &metadata)?;
+        Ok((log, None))
+    };
+    let Some(open) = &wanted.open else {
+        return create();
+    };
+    match directory.read_partition_metadata(&wanted.name)? {
+        Some(found) if found.topic_id != wanted.topic_id => {
+            // The topic was deleted while the directory was offline, and another one has its name now.
+            let folder =
+                directory.mark_stray(&wanted.name, u128::from_be_bytes(found.topic_id.0))?;
+            tracing::warn!(
+                "partition={} the folder in {} was of a deleted topic with id {}: it is now {folder}, and the partition \
+                 begins anew",
+                wanted.name,
+                directory.root().display(),
+                found.topic_id
+            );
+            return create();
         }
         Some(_) => {}
-        None => directory
-            .write_partition_metadata(
-                &wanted.name,
-                &PartitionMetadata {
-                    topic_id: wanted.topic_id,
-                },
-            )
-            .map_err(|error| error.to_string())?,
+        None => {
+            tracing::warn!(
+                "partition={} has no partition.metadata in {}: the folder is taken by its name",
+                wanted.name,
+                directory.root().display()
+            );
+            directory.write_partition_metadata(&wanted.name, &metadata)?;
+        }
     }
     let settings = Arc::clone(&wanted.settings);
-    Log::open(directory, &wanted.name, settings, open, &mut |_| {})
-        .map(|(log, recovered)| (log, Some(recovered)))
-        .map_err(|error| error.to_string())
+    let (log, recovered) = Log::open(directory, &wanted.name, settings, open, &mut |_| {})?;
+    Ok((log, Some(recovered)))
 }

@@ -25,6 +25,7 @@ mod idempotence;
 mod librdkafka;
 mod limits;
 mod list_offsets;
+mod log_dirs;
 mod metadata;
 mod offsets;
 mod produce;
