@@ -16,6 +16,7 @@ pub mod consumer_perf_test;
 mod dump_log;
 mod formatter;
 mod line_reader;
+mod log_check;
 pub mod options;
 pub mod out;
 pub mod producer_perf_test;
@@ -55,6 +56,11 @@ pub const COMMANDS: &[Command] = &[
         name: "dump-log",
         about: "Print the files of a log directory: records, indexes, snapshots",
         run: dump_log::run,
+    },
+    Command {
+        name: "log-check",
+        about: "Verify data directories of a stopped broker and say what is wrong",
+        run: log_check::run,
     },
     Command {
         name: "producer-perf-test",

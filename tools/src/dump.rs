@@ -31,6 +31,7 @@ use corelog_storage::segment::name::{Content, content_of, extension};
 use crate::cli::Out;
 
 pub use decoder::{ClassDecoder, Decoder};
+pub(crate) use index::Entries;
 
 /// How far a log is looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

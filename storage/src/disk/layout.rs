@@ -73,7 +73,11 @@ impl LogDir {
         &self,
         file: &str,
     ) -> Result<BTreeMap<TopicPartition, Offset>, LayoutError> {
-        let checkpoint = self.read_with(file, OffsetCheckpoint::parse)?;
+        // Kafka creates such a file empty, before it has something to say.
+        let checkpoint = self.read_with(file, |text| match text {
+            [] => Ok(OffsetCheckpoint::default()),
+            text => OffsetCheckpoint::parse(text),
+        })?;
         Ok(checkpoint
             .map(|checkpoint| checkpoint.entries.into_iter().collect())
             .unwrap_or_default())

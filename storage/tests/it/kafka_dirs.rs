@@ -398,3 +398,13 @@ fn damaged_partitions_recover_to_kafkas_sizes_or_more_safely() {
     );
     assert!(!read_all(&mut log).is_empty());
 }
+
+#[test]
+fn a_checkpoint_that_kafka_created_and_did_not_fill_is_empty() {
+    let copy = Copy::of("clean");
+    std::fs::write(copy.0.join(name::CLEANED), "").unwrap();
+    let dir = LogDir::existing(&copy.0).unwrap();
+    assert!(dir.read_offsets(name::CLEANED).unwrap().is_empty());
+    std::fs::write(copy.0.join(name::CLEANED), "\n").unwrap();
+    assert!(dir.read_offsets(name::CLEANED).is_err());
+}

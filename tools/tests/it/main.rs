@@ -8,6 +8,8 @@
 
 #[expect(clippy::disallowed_methods, reason = "tests read fixtures")]
 mod dump_log;
+#[expect(clippy::disallowed_methods, reason = "tests change copies of fixtures")]
+mod log_check;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
