@@ -165,6 +165,12 @@ impl Partition<'_> {
         let path = self.dir.path(&name).display().to_string();
         let read = match self.dir.read_file(&name) {
             Ok(bytes) => PartitionMetadata::parse(&bytes).map_err(|error| error.to_string()),
+            // The metadata log's id is the same everywhere: it needs no file.
+            Err(error)
+                if error.is_not_found() && self.folder.starts_with(super::metadata::TOPIC) =>
+            {
+                return;
+            }
             Err(error) => Err(error.to_string()),
         };
         match (read, topic) {
@@ -369,7 +375,10 @@ impl Partition<'_> {
                 last: with_data.is_none_or(|last| at >= last),
                 scanned: !self.clean && at + 1 >= at_point,
             };
-            self.missing_indexes(segment);
+            // What is scanned is given new indexes; a broker writes those of the segment in use when it rolls or stops.
+            if !place.scanned {
+                self.missing_indexes(segment);
+            }
             self.segment(segment, place)?;
         }
         self.snapshots_before(self.end.next());
