@@ -13,6 +13,7 @@
 pub mod alter;
 pub mod broker;
 pub mod broker_settings;
+pub mod cleaner;
 pub mod describe;
 pub mod layers;
 pub mod listener;
@@ -22,6 +23,7 @@ pub mod topic;
 pub mod topic_settings;
 
 pub use broker::{BrokerConfig, LoadError, Loaded, Note};
+pub use cleaner::CleanerConfig;
 pub use describe::ConfigView;
 pub use layers::{ConfigMap, Layers, Source};
 pub use listener::{Endpoint, Listener, SecurityProtocol};

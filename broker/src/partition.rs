@@ -64,6 +64,8 @@ pub(crate) struct Partition {
     pub(crate) swept: Cell<Offset>,
     /// When retention last took segments out of the log.
     pub(crate) deleted_at: Cell<Instant>,
+    /// Its data does not read as it should: it is not compacted before a restart.
+    pub(crate) uncleanable: Cell<bool>,
     /// What the log's tail holds, as counted in the shard's sum.
     pub(crate) tail_bytes: Cell<usize>,
     parked: RefCell<Vec<Rc<Parked>>>,
@@ -96,6 +98,7 @@ impl Partition {
             starved: Cell::new(false),
             swept: Cell::new(Offset::NONE),
             deleted_at: Cell::new(Instant::default()),
+            uncleanable: Cell::new(false),
             tail_bytes: Cell::new(0),
             parked: RefCell::new(Vec::new()),
         }

@@ -9,6 +9,7 @@
 //! Not here: start and stop (`boot.rs`), APIs (`handlers.rs`).
 
 pub(crate) mod cache;
+pub(crate) mod cleaner;
 pub(crate) mod control;
 pub(crate) mod coordinators;
 pub(crate) mod disks;
@@ -38,6 +39,7 @@ use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::partition::{Parked, Partition};
 use cache::CacheWindow;
+use cleaner::Cleaner;
 use control::Control;
 use coordinators::Coordinators;
 use disks::{Allowances, Disks};
@@ -66,6 +68,8 @@ pub(crate) struct LogOffsets {
     pub(crate) recovery_point: corelog_storage::types::Offset,
     pub(crate) log_start_offset: corelog_storage::types::Offset,
     pub(crate) high_watermark: corelog_storage::types::Offset,
+    /// Below it a compacted log is clean.
+    pub(crate) cleaned: Option<corelog_storage::types::Offset>,
 }
 
 /// What one log holds, as DescribeLogDirs tells it.
@@ -94,6 +98,7 @@ pub(crate) struct Shard {
     pub(crate) syncs: Queue,
     pub(crate) cache: CacheWindow,
     pub(crate) allowances: Allowances,
+    pub(crate) cleaner: Cleaner,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) coordinators: Coordinators,
     pub(crate) producer_ids: ProducerIds,
@@ -153,6 +158,7 @@ impl Shard {
             syncs: Queue::new(),
             allowances: Allowances::new(parts.disks),
             cache: CacheWindow::new(parts.settings.cache_bytes_max),
+            cleaner: Cleaner::new(),
             sessions: RefCell::new(Sessions::new(slots)),
             coordinators: Coordinators::new(group_settings),
             producer_ids: ProducerIds::new(),
@@ -177,6 +183,7 @@ impl Shard {
         spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
         spawn("housekeeping", Rc::clone(&shard).keep_house_for_ever()).detach();
         spawn("watch disks", Rc::clone(&shard).watch_disks_for_ever()).detach();
+        spawn("cleaner", Rc::clone(&shard).clean_for_ever()).detach();
         spawn("mesh replies", Rc::clone(&shard.mesh).collect()).detach();
         let serving = Rc::clone(&shard);
         let serve = move |from, call, request| Rc::clone(&serving).accept(from, call, request);

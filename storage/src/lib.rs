@@ -6,6 +6,7 @@ mod mark;
 
 pub mod batch;
 pub mod checkpoint;
+pub mod compaction;
 pub mod disk;
 pub mod disks;
 pub mod epochs;

@@ -18,11 +18,13 @@
 //! | [`LocateJob`] | [`LocateJob::run`] inline with [`Wait::No`], then on the companion | [`Log::located`] |
 //! | [`TimestampJob`], [`AbortedJob`] | the same | nothing: the answer is the result |
 //! | [`Truncate`] | [`Truncate::run`] on the companion | [`Log::truncated`] |
+//! | [`Cleaning`](crate::compaction::Cleaning) | `run` on the companion, slice by slice | [`Log::replace`] |
 
 mod append;
 mod change;
 mod lookup;
 mod read;
+mod swap;
 mod tail;
 mod work;
 
@@ -38,6 +40,7 @@ pub use append::{AppendError, Appended, Origin, Reserve, Sync, Token, Write, Wri
 pub use change::{Close, Truncate};
 pub use lookup::{AbortedJob, Lookup, TimestampJob, TimestampOffset};
 pub use read::{LocateError, LocateJob, Located, Parts, Read, ReadError};
+pub use swap::Replaced;
 pub use work::{Work, WorkOutcome};
 
 pub use crate::recovery::{OpenError, Recovered};
@@ -150,8 +153,14 @@ pub struct Log {
     /// Segments from this base on have theirs in memory.
     pub(crate) aborted_from: Offset,
     pub(crate) cursors: Cursors,
-    /// Grows with every truncation, so that an answer from before it is recognised.
+    /// Grows with every truncation.
     pub(crate) generation: u64,
+    /// Grows with every truncation and every cleaned segment, so that an answer from before it is recognised.
+    pub(crate) layout: u64,
+    /// Below it the log is clean; none when no cleaning is known of.
+    pub(crate) cleaned_to: Offset,
+    /// The cleaned segment that is being taken over.
+    pub(crate) swap: Option<Box<crate::compaction::Cleaned>>,
     pub(crate) failed: Option<Arc<str>>,
 }
 

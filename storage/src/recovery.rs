@@ -373,6 +373,9 @@ fn assemble(
         aborted_from: base,
         cursors: crate::log::Cursors::default(),
         generation: 0,
+        layout: 0,
+        cleaned_to: Offset::NONE,
+        swap: None,
         failed: None,
     }
 }

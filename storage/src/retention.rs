@@ -41,8 +41,9 @@ pub(crate) fn due(
                 .take_while(|at| {
                     let segment = &segments[*at];
                     let age = now.0.saturating_sub(segment.retention_timestamp().0);
-                    // An empty active segment has nothing to expire.
-                    age > retention_ms && ends(*at) <= high_watermark && segment.size > 0
+                    // An empty active segment has nothing to expire; a sealed one, emptied by compaction, may go.
+                    let nothing = segment.size == 0 && *at + 1 == segments.len();
+                    age > retention_ms && ends(*at) <= high_watermark && !nothing
                 })
                 .count();
             if expired > best.0 {

@@ -394,7 +394,9 @@ fn checkpoint_one(directory: &LogDir, at: usize, offsets: &[LogOffsets]) -> Resu
     let starts: Vec<_> = moved
         .map(|one| (one.name.clone(), one.log_start_offset))
         .collect();
-    directory.write_offsets(name::LOG_STARTS, starts)
+    directory.write_offsets(name::LOG_STARTS, starts)?;
+    let cleaned = here().filter_map(|one| Some((one.name.clone(), one.cleaned?)));
+    directory.write_offsets(name::CLEANED, cleaned)
 }
 
 fn close_one(
@@ -444,6 +446,7 @@ fn state(directory: &LogDir) -> Result<DirectoryState, DiskError> {
         recovery_points: offsets(directory, name::RECOVERY_POINTS)?,
         log_starts: offsets(directory, name::LOG_STARTS)?,
         high_watermarks: offsets(directory, name::HIGH_WATERMARKS)?,
+        cleaned: offsets(directory, name::CLEANED)?,
     })
 }
 

@@ -8,6 +8,7 @@
 //! **Not here**: which values may be stored (`alter`).
 
 use corelog_storage::batch::{self, BatchRules, Codec, TimestampRules, TimestampType};
+use corelog_storage::compaction::CompactionRules;
 use corelog_storage::log::LogSettings;
 
 use super::layers::{ConfigMap, Layers, Source};
@@ -151,7 +152,12 @@ impl TopicConfig {
     pub fn log_settings(&self, producer_id_expiration_ms: i64) -> LogSettings {
         LogSettings {
             segment_bytes: self.segment_bytes.unsigned_abs(),
-            segment_ms: self.segment_ms,
+            segment_ms: if self.compact {
+                // Only sealed segments are compacted: none may stay open for longer than its records may wait.
+                self.segment_ms.min(self.max_compaction_lag_ms.max(1))
+            } else {
+                self.segment_ms
+            },
             segment_jitter_ms: self.segment_jitter_ms,
             segment_index_bytes: self.segment_index_bytes.unsigned_abs(),
             index_interval_bytes: self.index_interval_bytes.unsigned_abs(),
@@ -161,6 +167,16 @@ impl TopicConfig {
             producer_id_expiration_ms,
             flush_messages: self.flush_messages,
             flush_ms: self.flush_ms,
+        }
+    }
+
+    /// When a log of this topic is compacted.
+    #[must_use]
+    pub fn compaction_rules(&self) -> CompactionRules {
+        CompactionRules {
+            min_dirty_ratio: self.min_cleanable_dirty_ratio,
+            min_lag_ms: self.min_compaction_lag_ms,
+            max_lag_ms: self.max_compaction_lag_ms,
         }
     }
 

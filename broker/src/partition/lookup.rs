@@ -10,12 +10,12 @@
 use std::rc::Rc;
 
 use corelog_net::wire::ErrorCode;
-use corelog_storage::log::{LocateError, Lookup, Wait};
+use corelog_storage::log::{LocateError, Log, Lookup, Wait};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 
 use crate::mesh;
 use crate::partition::read::{Isolation, unreadable};
-use crate::partition::{Partition, owner};
+use crate::partition::{Partition, State, owner};
 use crate::shard::Shard;
 
 /// Questions to partitions of one shard.
@@ -118,14 +118,11 @@ impl Shard {
             }
             Question::AtTimestamp(timestamp, isolation) => {
                 let upper = bound(isolation);
-                let lookup = partition
-                    .log
-                    .borrow_mut()
-                    .offset_for_timestamp(timestamp, upper);
+                let lookup = |log: &mut Log| log.offset_for_timestamp(timestamp, upper);
                 self.found(partition, lookup).await
             }
             Question::MaxTimestamp => {
-                let lookup = partition.log.borrow_mut().max_timestamp(high_watermark);
+                let lookup = |log: &mut Log| log.max_timestamp(high_watermark);
                 self.found(partition, lookup).await
             }
             Question::EpochEnd(epoch) => match partition.log.borrow().end_offset_for_epoch(epoch) {
@@ -143,15 +140,28 @@ impl Shard {
         }
     }
 
-    async fn found(&self, partition: &Rc<Partition>, lookup: Lookup) -> Looked {
-        let found = match lookup {
-            Lookup::Answer(found) => Ok(found),
-            Lookup::Scan(job) => match job.run(Wait::No) {
+    async fn found(
+        &self,
+        partition: &Rc<Partition>,
+        lookup: impl Fn(&mut Log) -> Lookup,
+    ) -> Looked {
+        let found = loop {
+            let job = match lookup(&mut partition.log.borrow_mut()) {
+                Lookup::Answer(found) => break Ok(found),
+                Lookup::Scan(job) => job,
+            };
+            let layout = job.layout();
+            let found = match job.run(Wait::No) {
                 Err(LocateError::WouldBlock) => {
                     corelog_runtime::blocking_brief("lookup", move || job.run(Wait::Yes)).await
                 }
                 done => done,
-            },
+            };
+            // Compaction may have replaced the files meanwhile; a log that has ended answers as it can.
+            if partition.log.borrow().is_current(layout) || partition.state.get() != State::Online {
+                break found;
+            }
+            self.swapped(partition).await;
         };
         match found {
             Ok(Some(found)) => {

@@ -219,7 +219,7 @@ impl Shard {
             return Fetched::refused(error);
         }
         let high_watermark = partition.high_watermark();
-        let (mut found, read) = {
+        let (mut found, bound, mut read) = {
             let mut log = partition.log.borrow_mut();
             let stable = log.last_stable_offset().min(high_watermark);
             let bound = match isolation {
@@ -247,11 +247,15 @@ impl Shard {
                     Some(_) => {}
                 }
             }
-            (found, log.read(part.offset, limit, bound, at_least_one))
+            let read = log.read(part.offset, limit, bound, at_least_one);
+            (found, bound, read)
         };
-        let read = match read {
-            Ok(Read::Locate(job)) => match locate(job).await {
+        // What a lookup finds may send it on to the next segment, or belong to files that were replaced meanwhile.
+        while let Ok(Read::Locate(job)) = read {
+            let layout = job.layout();
+            read = match locate(job).await {
                 Ok(located) => partition.log.borrow_mut().located(located),
+                Err(_) if !partition.log.borrow().is_current(layout) => Err(ReadError::Superseded),
                 Err(error) => {
                     tracing::error!(
                         "partition={} offset={}: {error}",
@@ -263,19 +267,31 @@ impl Shard {
                     }
                     return Fetched::refused(ErrorCode::KafkaStorageError);
                 }
-            },
-            other => other,
-        };
+            };
+            if matches!(read, Err(ReadError::Superseded)) {
+                self.swapped(partition).await;
+                let mut log = partition.log.borrow_mut();
+                read = log.read(part.offset, limit, bound, at_least_one);
+            }
+        }
         if isolation == Isolation::ReadCommitted {
             let upper = Offset(found.last_stable_offset);
-            let job = partition
-                .log
-                .borrow()
-                .aborted_transactions(part.offset, upper);
-            let aborted = if job.is_in_memory() {
-                job.run()
-            } else {
-                corelog_runtime::blocking_brief("aborted", move || job.run()).await
+            let aborted = loop {
+                let job = partition
+                    .log
+                    .borrow()
+                    .aborted_transactions(part.offset, upper);
+                if job.is_in_memory() {
+                    break job.run();
+                }
+                let layout = job.layout();
+                let aborted = corelog_runtime::blocking_brief("aborted", move || job.run()).await;
+                if partition.log.borrow().is_current(layout)
+                    || partition.state.get() != State::Online
+                {
+                    break aborted;
+                }
+                self.swapped(partition).await;
             };
             match aborted {
                 Ok(aborted) => {
@@ -300,7 +316,7 @@ impl Shard {
                     return Fetched::refused(ErrorCode::KafkaStorageError);
                 }
             },
-            // The log was truncated or rolled while the place was looked up: the reader comes again.
+            // The log ended while the place was looked up: the reader comes again.
             Ok(Read::Empty | Read::Locate(_)) | Err(ReadError::Superseded) => Payload::Empty,
             Err(ReadError::OutOfRange { .. }) => {
                 return Fetched::refused(ErrorCode::OffsetOutOfRange);

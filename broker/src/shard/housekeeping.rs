@@ -63,7 +63,7 @@ impl Shard {
     }
 
     /// Unlinks what was deleted long enough ago; what was deleted now waits for a later round.
-    fn unlink(&self, partition: &Rc<Partition>) {
+    pub(crate) fn unlink(&self, partition: &Rc<Partition>) {
         let delay = self
             .image()
             .topic(&partition.name.topic)

@@ -84,6 +84,7 @@ pub(crate) struct DirectoryState {
     pub(crate) recovery_points: BTreeMap<TopicPartition, Offset>,
     pub(crate) log_starts: BTreeMap<TopicPartition, Offset>,
     pub(crate) high_watermarks: BTreeMap<TopicPartition, Offset>,
+    pub(crate) cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
 /// What opening the logs of a shard came to.
@@ -120,6 +121,8 @@ struct Wanted {
     settings: Arc<LogSettings>,
     /// `None`: there is no folder yet.
     open: Option<Open>,
+    /// From `cleaner-offset-checkpoint`.
+    cleaned: Option<Offset>,
 }
 
 impl Shard {
@@ -207,6 +210,9 @@ impl Shard {
                     directory,
                     assigned,
                     settings: Arc::clone(settings),
+                    cleaned: checkpoints
+                        .and_then(|all| all.directories.get(directory)?.cleaned.get(&name))
+                        .copied(),
                     open,
                     name,
                 }),
@@ -329,6 +335,9 @@ impl Shard {
             // On a single node everything in the log is in every in-sync replica's log.
             log.set_high_watermark(log.end_offset());
             log.begin_epoch(one.leader_epoch);
+            if let Some(cleaned) = one.cleaned {
+                log.set_cleaned_to(cleaned);
+            }
             let key = (one.topic_id, one.name.partition);
             let offsets = *one.name.topic == *OFFSETS_TOPIC;
             let partition = Rc::new(Partition::new(
@@ -488,6 +497,7 @@ impl Shard {
                 recovery_point: log.recovery_point(),
                 log_start_offset: log.start_offset(),
                 high_watermark: log.high_watermark(),
+                cleaned: log.cleaned_to(),
             }
         };
         self.partitions.borrow().values().map(offsets).collect()
@@ -506,6 +516,7 @@ impl Shard {
     /// Writes out and closes every log; what the checkpoints shall say of those that closed well.
     pub(crate) async fn close_logs(self: Rc<Self>) -> Vec<LogOffsets> {
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
+        self.stop_cleaning().await;
         // ORDER: coordinators end first, or their timers append to logs that are closed.
         for partition in &partitions {
             if *partition.name.topic == *OFFSETS_TOPIC {
@@ -518,14 +529,15 @@ impl Shard {
             let plan = partition.log.borrow_mut().close_plan();
             partition.shut(State::Closed);
             if let Some(plan) = plan {
-                plans.push((partition.name.clone(), partition.directory, plan));
+                let cleaned = partition.log.borrow().cleaned_to();
+                plans.push((partition.name.clone(), partition.directory, cleaned, plan));
             } else {
                 tracing::error!("partition={} does not close cleanly", partition.name);
             }
         }
         blocking("close logs", move || {
             let mut closed = Vec::new();
-            for (name, directory, plan) in plans {
+            for (name, directory, cleaned, plan) in plans {
                 match plan.run() {
                     Ok(()) => closed.push(LogOffsets {
                         name,
@@ -533,6 +545,7 @@ impl Shard {
                         recovery_point: plan.recovery_point,
                         log_start_offset: plan.log_start_offset,
                         high_watermark: plan.high_watermark,
+                        cleaned,
                     }),
                     Err(error) => {
                         tracing::error!("partition={name} does not close cleanly: {error}");

@@ -14,7 +14,7 @@ use crate::records::values;
 use crate::table::{Table, error, message};
 use crate::topics::{create, produce, producing};
 
-const TOPIC: i8 = 2;
+pub(crate) const TOPIC: i8 = 2;
 pub(crate) const BROKER: i8 = 4;
 
 /// One change: name, operation (0 set, 1 delete, 2 append, 3 subtract), value.

@@ -12,6 +12,7 @@
 )]
 
 mod client;
+mod compaction;
 mod compression;
 mod configs;
 mod delete_records;

@@ -467,7 +467,9 @@ impl Log {
         match outcome.result {
             Ok(()) => {}
             Err(error) if error.is_full() => {
-                self.chores.again(outcome.token, outcome.undone);
+                if self.chores.again(outcome.token, outcome.undone) {
+                    self.finish_swap();
+                }
                 return Err(WriteFault::Full(error.source));
             }
             Err(error) => {
@@ -475,7 +477,11 @@ impl Log {
                 return Err(WriteFault::Failed(error.source));
             }
         }
-        for written in self.chores.done(outcome.token) {
+        let done = self.chores.done(outcome.token);
+        if done.swap {
+            self.finish_swap();
+        }
+        for written in done.index_written {
             if written.base == self.segment().base {
                 let on_disk = written.index_entries - self.segment().index_entries;
                 self.active.recent_on_disk += on_disk as usize;

@@ -67,6 +67,8 @@ impl Log {
         match result {
             Ok(mut log) => {
                 log.generation = self.generation + 1;
+                log.layout = self.layout + 1;
+                log.cleaned_to = self.cleaned_to.min(log.end);
                 log.next_token = self.next_token;
                 *self = log;
                 Ok(())
@@ -96,7 +98,8 @@ impl Log {
         &mut self,
         now: Timestamp,
     ) -> Result<Option<(usize, Reason)>, WriteFault> {
-        if self.failed.is_some() {
+        // What is being replaced by a cleaned segment has names that are about to change: the next round comes.
+        if self.failed.is_some() || self.is_swapping() {
             return Ok(None);
         }
         let (segments, settings) = (&self.segments, &self.settings);
@@ -268,6 +271,7 @@ impl Log {
         }
         self.failed = Some("it is being truncated".into());
         self.generation += 1;
+        self.layout += 1;
         Some(Truncate {
             dir: self.dir.clone(),
             partition: self.partition.clone(),

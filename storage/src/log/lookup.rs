@@ -51,6 +51,7 @@ pub struct TimestampJob {
     memory: Parts,
     start: Offset,
     upper: Offset,
+    layout: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +113,7 @@ impl Log {
             memory: self.aborted.clone(),
             from,
             upper,
+            layout: self.layout,
         }
     }
 
@@ -128,11 +130,17 @@ impl Log {
             memory,
             start,
             upper,
+            layout: self.layout,
         })
     }
 }
 
 impl TimestampJob {
+    /// The layout of the log when the job was made: the answer counts if [`Log::is_current`] still says so.
+    pub fn layout(&self) -> u64 {
+        self.layout
+    }
+
     /// Looks. With [`Wait::No`] it never waits for the disk and may answer [`LocateError::WouldBlock`].
     pub fn run(&self, wait: Wait) -> Result<Option<TimestampOffset>, LocateError> {
         for source in &self.sources {
@@ -261,9 +269,15 @@ pub struct AbortedJob {
     memory: Vec<AbortedTransaction>,
     from: Offset,
     upper: Offset,
+    layout: u64,
 }
 
 impl AbortedJob {
+    /// The layout of the log when the job was made: the answer counts if [`Log::is_current`] still says so.
+    pub fn layout(&self) -> u64 {
+        self.layout
+    }
+
     /// True when the answer is known without reading: run it inline.
     pub fn is_in_memory(&self) -> bool {
         self.sources.is_empty()

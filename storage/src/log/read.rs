@@ -61,8 +61,9 @@ pub enum ReadError {
         /// The offset behind the last.
         end: Offset,
     },
-    /// The log was truncated while the place was looked up: read again.
-    #[error("the log was truncated meanwhile")]
+    /// The log was truncated, or a cleaned segment took others' place, while the place was looked up: read again, once
+    /// [`Log::is_swapping`] is over.
+    #[error("the files of the log changed meanwhile")]
     Superseded,
     /// `KAFKA_STORAGE_ERROR`: the log is out of service.
     #[error("the log is out of service: {0}")]
@@ -101,7 +102,7 @@ impl LocateError {
 #[derive(Clone, Debug)]
 pub struct LocateJob {
     source: SegmentSource,
-    generation: u64,
+    layout: u64,
     from: Offset,
     bytes_max: u64,
     at_least_one: bool,
@@ -133,7 +134,7 @@ pub(super) struct SegmentSource {
 #[derive(Debug)]
 pub struct Located {
     source: SegmentSource,
-    generation: u64,
+    layout: u64,
     range: Option<Range<u64>>,
     /// Base offset of the batch behind the range, when the range ends at its start.
     next: Option<Offset>,
@@ -226,7 +227,7 @@ impl Log {
 
     /// Turns what a job found into a read.
     pub fn located(&mut self, located: Located) -> Result<Read, ReadError> {
-        if located.generation != self.generation {
+        if !self.is_current(located.layout) {
             return Err(ReadError::Superseded);
         }
         let Located {
@@ -269,12 +270,17 @@ impl Log {
 
     fn read_files(
         &self,
-        at: usize,
-        from: Offset,
+        mut at: usize,
+        mut from: Offset,
         bytes_max: u64,
         upper: Offset,
         at_least_one: bool,
     ) -> Read {
+        // Compaction may have left nothing of a segment.
+        while self.segments[at].size == 0 && at + 1 < self.segments.len() {
+            at += 1;
+            from = from.max(self.segments[at].base);
+        }
         let segment = &self.segments[at];
         let start = if from <= segment.base {
             Some(0)
@@ -309,7 +315,7 @@ impl Log {
         source.hint = self.recent_hint(at, from);
         Read::Locate(LocateJob {
             source,
-            generation: self.generation,
+            layout: self.layout,
             from,
             bytes_max,
             at_least_one,
@@ -393,13 +399,18 @@ impl Log {
 }
 
 impl LocateJob {
+    /// The layout of the log when the job was made, for [`Log::is_current`].
+    pub fn layout(&self) -> u64 {
+        self.layout
+    }
+
     /// Looks. With [`Wait::No`] it never waits for the disk and may answer [`LocateError::WouldBlock`].
     pub fn run(&self, wait: Wait) -> Result<Located, LocateError> {
         let mut source = self.source.clone();
         let file = source.open_log(wait)?;
         let mut located = Located {
             source: source.clone(),
-            generation: self.generation,
+            layout: self.layout,
             range: None,
             next: None,
             beyond: None,

@@ -187,6 +187,11 @@ impl Tail {
         {
             self.batches.pop_front();
         }
+        self.drop_pieces();
+    }
+
+    /// Drops the bytes in front of the oldest batch.
+    fn drop_pieces(&mut self) {
         let start = self.batches.front().map_or(self.end, |batch| batch.stream);
         while self
             .pieces
@@ -198,6 +203,14 @@ impl Tail {
         if self.batches.is_empty() {
             self.chunk = BytesMut::new();
         }
+    }
+
+    /// Drops the batches that begin below `offset`. They are in files already.
+    pub(super) fn drop_below(&mut self, offset: Offset) {
+        while self.batches.front().is_some_and(|b| b.base < offset) {
+            self.batches.pop_front();
+        }
+        self.drop_pieces();
     }
 
     /// Gives back the queues' spare memory.

@@ -1,6 +1,7 @@
 //! A log on a simulated disk beside a model of it.
 
 mod append;
+mod compaction;
 mod restart;
 
 use std::sync::Arc;

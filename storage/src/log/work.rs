@@ -73,7 +73,7 @@ impl Work {
         }
     }
 
-    pub(super) fn into_steps(self) -> Vec<Step> {
+    pub(crate) fn into_steps(self) -> Vec<Step> {
         self.chores.into_iter().flatten().collect()
     }
 }
@@ -102,10 +102,18 @@ pub(crate) enum Step {
         name: String,
         content: Bytes,
     },
+    /// Renames what may have been renamed before.
     Rename {
         from: String,
         to: String,
     },
+    /// Renames what must be there.
+    Move {
+        from: String,
+        to: String,
+    },
+    /// Nothing: behind the steps that give a cleaned segment its names, it says that they are done.
+    Swapped,
     Remove {
         name: String,
     },
@@ -122,7 +130,11 @@ impl Step {
             | Self::Finish { .. }
             | Self::Replace { .. }
             | Self::ReplaceAtomically { .. } => true,
-            Self::Rename { .. } | Self::Remove { .. } | Self::SyncDir { .. } => false,
+            Self::Rename { .. }
+            | Self::Move { .. }
+            | Self::Swapped
+            | Self::Remove { .. }
+            | Self::SyncDir { .. } => false,
         }
     }
 
@@ -135,18 +147,21 @@ impl Step {
             | Self::ReplaceAtomically { name, .. }
             | Self::Remove { name }
             | Self::SyncDir { name }
-            | Self::Rename { from: name, .. } => name,
+            | Self::Rename { from: name, .. }
+            | Self::Move { from: name, .. } => name,
+            Self::Swapped => "",
         }
     }
 
     /// The name that is no longer there after it.
     fn takes_away(&self) -> Option<&str> {
         match self {
-            Self::Rename { .. } | Self::Remove { .. } => Some(self.name()),
+            Self::Rename { .. } | Self::Move { .. } | Self::Remove { .. } => Some(self.name()),
             Self::Write { .. }
             | Self::Finish { .. }
             | Self::Replace { .. }
             | Self::ReplaceAtomically { .. }
+            | Self::Swapped
             | Self::SyncDir { .. } => None,
         }
     }
@@ -175,6 +190,8 @@ impl Step {
                 Err(e) if e.is_not_found() => Ok(()),
                 other => other,
             },
+            Self::Move { from, to } => dir.rename(from, to),
+            Self::Swapped => Ok(()),
             Self::Remove { name } => dir.remove_file(name),
             Self::SyncDir { name } => dir.sync_dir(name),
         }
@@ -193,6 +210,7 @@ struct Chore {
     steps: Vec<Step>,
     barrier: Offset,
     index_written: Vec<IndexWritten>,
+    swap: bool,
 }
 
 /// Index entries of a segment that are in the file once the work is done.
@@ -208,6 +226,15 @@ struct Running {
     token: Token,
     barrier: Offset,
     index_written: Vec<IndexWritten>,
+    swap: bool,
+}
+
+/// What a finished work has done.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub index_written: Vec<IndexWritten>,
+    /// A cleaned segment has its names.
+    pub swap: bool,
 }
 
 impl Chores {
@@ -217,6 +244,18 @@ impl Chores {
             steps,
             barrier,
             index_written: index.into_iter().collect(),
+            swap: false,
+        });
+    }
+
+    /// Adds the steps that give a cleaned segment its names.
+    pub(super) fn add_swap(&mut self, mut steps: Vec<Step>) {
+        steps.push(Step::Swapped);
+        self.queue.push_back(Chore {
+            steps,
+            barrier: NO_BARRIER,
+            index_written: Vec::new(),
+            swap: true,
         });
     }
 
@@ -247,14 +286,17 @@ impl Chores {
         let barrier = self.barrier();
         let mut chores = Vec::new();
         let mut index_written = Vec::new();
+        let mut swap = false;
         for chore in self.queue.drain(..) {
             chores.push(chore.steps);
             index_written.extend(chore.index_written);
+            swap |= chore.swap;
         }
         self.running = Some(Running {
             token,
             barrier,
             index_written,
+            swap,
         });
         Work {
             token,
@@ -263,32 +305,44 @@ impl Chores {
         }
     }
 
-    /// The running work found the disk full: what is undone of it is due again, before everything else.
-    pub(super) fn again(&mut self, token: Token, undone: Vec<Vec<Step>>) {
+    /// The running work found the disk full: what is undone of it is due again, before everything else. Says whether a
+    /// cleaned segment has got its names all the same.
+    pub(super) fn again(&mut self, token: Token, undone: Vec<Vec<Step>>) -> bool {
         match self.running.take() {
             Some(running) if running.token == token => {
                 // The entries count as written when the last of the steps is done.
                 let mut index_written = Some(running.index_written);
+                let mut swapped = running.swap;
                 for steps in undone.into_iter().rev() {
+                    let swap = steps.iter().any(|step| matches!(step, Step::Swapped));
+                    swapped &= !swap;
                     self.queue.push_front(Chore {
                         steps,
                         barrier: running.barrier,
                         index_written: index_written.take().unwrap_or_default(),
+                        swap,
                     });
                 }
+                swapped
             }
-            other => self.running = other,
+            other => {
+                self.running = other;
+                false
+            }
         }
     }
 
-    /// The running work is done; what it wrote of indexes.
-    pub(super) fn done(&mut self, token: Token) -> Vec<IndexWritten> {
+    /// The running work is done.
+    pub(super) fn done(&mut self, token: Token) -> Done {
         match self.running.take() {
-            Some(running) if running.token == token => running.index_written,
+            Some(running) if running.token == token => Done {
+                index_written: running.index_written,
+                swap: running.swap,
+            },
             other => {
                 // An outcome from before a truncation: what it wrote is replaced.
                 self.running = other;
-                Vec::new()
+                Done::default()
             }
         }
     }

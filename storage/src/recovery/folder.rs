@@ -2,7 +2,8 @@
 //!
 //! **Owns** leftovers of deletions and of the cleaner, the check of index files, cutting, setting aside.
 //! **Lives on** the companion.
-//! **Invariants** 1. A `.swap` never replaces a live segment of the same base. 2. What is cut although valid batches lie
+//! **Invariants** 1. A `.swap` log never replaces a live one of the same base: with that one alive, all that it was cleaned
+//! from are. 2. What is cut although valid batches lie
 //! in it is copied aside and synced first.
 //! **Not here** the order of the steps (`recovery`).
 
@@ -46,11 +47,8 @@ impl Folder {
             files: BTreeMap::new(),
         };
         let entries = dir.list(name)?;
-        let live_log = |base: Offset| {
-            let wanted = name::file(base, Content::Log);
-            entries.iter().any(|entry| entry.name == wanted)
-        };
-        let mut promoted = Vec::new();
+        let mut swaps = BTreeMap::new();
+        let mut cleaned = Vec::new();
         for entry in &entries {
             if entry.kind != EntryKind::File {
                 continue;
@@ -68,24 +66,22 @@ impl Folder {
                 Fate::Live => {
                     folder.files.insert((base, content), entry.size);
                 }
-                Fate::Deleted | Fate::Cleaned => dir.remove_file(&folder.path(&entry.name))?,
-                Fate::Swap if content == Content::Log && !live_log(base) => {
-                    promoted.push((base, entry.size, entry.modified));
+                Fate::Cleaned => {
+                    if content == Content::Log {
+                        cleaned.push(base);
+                    }
+                    dir.remove_file(&folder.path(&entry.name))?;
                 }
+                Fate::Deleted => dir.remove_file(&folder.path(&entry.name))?,
                 Fate::Swap => {
-                    // The cleaner deletes what it replaces only after this file is complete, oldest first: with the
-                    // first of them alive, all of them are, and the cleaner will come again.
-                    notes.push(format!(
-                        "{} is left over from a cleaning and is set aside",
-                        entry.name
-                    ));
-                    let deleted = name::file_with_fate(base, content, Fate::Deleted);
-                    dir.rename(&folder.path(&entry.name), &folder.path(&deleted))?;
+                    let of_base: &mut BTreeMap<Content, (u64, i64)> =
+                        swaps.entry(base).or_default();
+                    of_base.insert(content, (entry.size, entry.modified));
                 }
             }
         }
-        for (base, size, modified) in promoted {
-            folder.promote(base, size, Timestamp(modified), notes)?;
+        for (base, swap) in swaps {
+            folder.take_swap(base, swap, cleaned.contains(&base), notes)?;
         }
         folder.segments.sort_by_key(|segment| segment.base);
         folder.remove_orphans(notes)?;
@@ -418,17 +414,59 @@ impl Folder {
         Ok(())
     }
 
-    /// A `.swap` whose originals are gone becomes the live segment, if it is whole.
+    /// What becomes of the `.swap` files of one base. The cleaner touches what it replaces only when the swap is whole and
+    /// durable, and then oldest first.
+    fn take_swap(
+        &mut self,
+        base: Offset,
+        mut swap: BTreeMap<Content, (u64, i64)>,
+        is_being_named: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<(), OpenError> {
+        let log = swap.get(&Content::Log).copied();
+        let is_live = self.segments.iter().any(|segment| segment.base == base);
+        let has_txn_index = self.files.contains_key(&(base, Content::TxnIndex));
+        match log {
+            Some((size, modified)) if !is_live => {
+                swap.remove(&Content::Log);
+                let txn = swap.remove(&Content::TxnIndex).map(|(size, _)| size);
+                self.promote(base, size, Timestamp(modified), txn, notes)?;
+            }
+            // Kafka names the log first: where it has its name, the aborted index is still to get its own.
+            None if is_live && !has_txn_index && !is_being_named => {
+                if let Some((size, _)) = swap.remove(&Content::TxnIndex) {
+                    self.promote_txn_index(base, size)?;
+                }
+            }
+            _ => {}
+        }
+        for content in swap.into_keys() {
+            let name = name::file_with_fate(base, content, Fate::Swap);
+            notes.push(format!(
+                "{name} is left over from a cleaning and is set aside"
+            ));
+            let deleted = name::file_with_fate(base, content, Fate::Deleted);
+            self.dir.rename(&self.path(&name), &self.path(&deleted))?;
+        }
+        Ok(())
+    }
+
+    /// A `.swap` whose originals are gone, or the first of them, becomes the live segment, if it is whole.
     fn promote(
         &mut self,
         base: Offset,
         size: u64,
         modified: Timestamp,
+        txn_index: Option<u64>,
         notes: &mut Vec<String>,
     ) -> Result<(), OpenError> {
         let swap = self.path(&name::file_with_fate(base, Content::Log, Fate::Swap));
         let file = self.dir.open_file(&swap, Mode::Read)?;
-        let end = scan::check_whole(&file)?;
+        // Empty it is whole too: then nothing of the originals was worth keeping.
+        let end = match scan::check_whole(&file)? {
+            None if size == 0 => Some(base),
+            end => end,
+        };
         let Some(end) = end else {
             return Err(OpenError::Damaged {
                 path: self.dir.path(&swap).display().to_string(),
@@ -439,7 +477,8 @@ impl Folder {
         notes.push(format!(
             "{base:020}.log.swap takes the place of what it was cleaned from"
         ));
-        // Originals that were not deleted yet lie between its base and its end.
+        // Originals that have their names still and lie between its base and its end; behind the end they may stay, what
+        // they hold was to go and does no harm.
         for segment in self
             .segments
             .extract_if(.., |s| s.base > base && s.base < end)
@@ -449,12 +488,54 @@ impl Folder {
             self.dir
                 .rename(&from, &format!("{}/{deleted}", self.name))?;
         }
+        // Index files that are still there under this base are the originals': they are rebuilt.
+        for content in [Content::Index, Content::TimeIndex] {
+            if self.files.remove(&(base, content)).is_some() {
+                self.dir.remove_file(&self.file(base, content))?;
+            }
+        }
+        match txn_index {
+            Some(size) => self.promote_txn_index(base, size)?,
+            None => self.prune_txn_index(base, &file)?,
+        }
+        // ORDER: the log last; until it has its name, this is done again.
+        self.dir.sync_dir(&self.name)?;
         self.dir.rename(&swap, &self.file(base, Content::Log))?;
         let mut segment = Segment::empty(base, modified);
         segment.size = size;
         segment.written = size;
         self.segments.push(segment);
         Ok(())
+    }
+
+    fn promote_txn_index(&mut self, base: Offset, size: u64) -> Result<(), DiskError> {
+        let swap = self.path(&name::file_with_fate(base, Content::TxnIndex, Fate::Swap));
+        self.dir
+            .rename(&swap, &self.file(base, Content::TxnIndex))?;
+        self.files.insert((base, Content::TxnIndex), size);
+        Ok(())
+    }
+
+    /// The aborted index under this base may be the original's: an entry whose marker was cleaned away would have readers
+    /// drop what its producer wrote later.
+    fn prune_txn_index(&mut self, base: Offset, log: &crate::disk::File) -> Result<(), DiskError> {
+        if !self.files.contains_key(&(base, Content::TxnIndex)) {
+            return Ok(());
+        }
+        let bytes = self.dir.read_file(&self.file(base, Content::TxnIndex))?;
+        let Some(entries) = index::decode_txn_index(&bytes) else {
+            return Ok(());
+        };
+        let markers = scan::control_offsets(log)?;
+        let kept: Vec<u8> = entries
+            .iter()
+            .filter(|entry| markers.binary_search(&entry.last_offset).is_ok())
+            .flat_map(AbortedTransaction::encode)
+            .collect();
+        if kept.len() == bytes.len() {
+            return Ok(());
+        }
+        self.replace(base, Content::TxnIndex, kept)
     }
 
     /// Index files without their log are of no use.

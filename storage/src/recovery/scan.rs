@@ -178,6 +178,19 @@ pub(super) fn check_whole(file: &File) -> Result<Option<Offset>, DiskError> {
     Ok(end)
 }
 
+/// The offsets of a file's control batches, ascending.
+pub(super) fn control_offsets(file: &File) -> Result<Vec<Offset>, DiskError> {
+    let mut reader = Reader::new(file)?;
+    let (mut position, mut offsets) = (0, Vec::new());
+    while let Some(header) = reader.header(position)? {
+        if header.attributes.is_control() {
+            offsets.push(header.base_offset);
+        }
+        position += header.size() as u64;
+    }
+    Ok(offsets)
+}
+
 /// Index entries of a segment by its headers alone, up to where they stop making sense.
 pub(super) fn index_by_headers(
     file: &File,
