@@ -136,7 +136,12 @@ fn a_node_takes_the_lead_of_what_it_holds() {
         .expect("a log of Kafka");
     assert_eq!(rest, 0);
     let image = replay.finish().image;
-    let records = bootstrap::start(&image, &node(), 473, Restart::Clean);
+    // The directory that the log was written in, as its `meta.properties` would tell.
+    let holder = NodeRegistration {
+        log_dirs: image.topics_sorted()[0].partitions[0].directories.clone(),
+        ..node()
+    };
+    let records = bootstrap::start(&image, &holder, 473, Restart::Clean);
     assert_eq!(records.len(), 1 + image.partition_count());
     let (after, _) = image.after(&records).expect("they fit");
     for (before, topic) in image.topics_sorted().into_iter().zip(after.topics_sorted()) {
@@ -148,11 +153,16 @@ fn a_node_takes_the_lead_of_what_it_holds() {
             assert!(partition.last_known_elr.is_empty());
         }
     }
-    assert_eq!(
-        bootstrap::start(&after, &node(), 600, Restart::Clean).len(),
-        1
-    );
-    let unclean = bootstrap::start(&after, &node(), 600, Restart::Unclean);
+    let again = bootstrap::start(&after, &holder, 600, Restart::Clean);
+    assert_eq!(again.len(), 1);
+    // With another directory it holds nothing.
+    let (without, _) = after
+        .after(&bootstrap::start(&after, &node(), 600, Restart::Clean))
+        .expect("they fit");
+    for topic in without.topics_sorted() {
+        assert!(topic.partitions.iter().all(|one| one.leader == -1));
+    }
+    let unclean = bootstrap::start(&after, &holder, 600, Restart::Unclean);
     let (later, _) = after.after(&unclean).expect("they fit");
     let epoch = |image: &Image| image.topic("plain").expect("a topic").partitions[0].leader_epoch;
     assert_eq!(epoch(&later), epoch(&after) + 1);
