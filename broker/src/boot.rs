@@ -10,6 +10,8 @@
 //! Not here: what a shard does (`shard.rs`), the formats (`corelog_storage`).
 
 mod directories;
+mod format;
+mod metadata_load;
 mod metadata_log;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -137,7 +139,7 @@ async fn lead(
 ) -> anyhow::Result<()> {
     shard
         .control
-        .set(crate::shard::control::Control::new())
+        .set(crate::shard::control::Control::new(metadata.written))
         .ok()
         .expect("set once");
     shard.adopt_metadata_log(metadata.log, metadata.epoch);
@@ -176,11 +178,13 @@ async fn lead(
         "checkpoints",
         checkpoint_for_ever(Rc::clone(&shard), directories.clone()),
     );
+    let snapshots =
+        corelog_runtime::spawn("metadata snapshots", Rc::clone(&shard).snapshot_for_ever());
     let ready = corelog_runtime::now().duration_since(begun);
     tracing::info!("ready in {} ms", ready.as_millis());
     let signal = signals.next().await;
     tracing::info!("{signal:?}: stopping");
-    drop(checkpoints);
+    drop((checkpoints, snapshots));
     stop(&shard, &directories).await
 }
 

@@ -14,6 +14,7 @@ pub mod delta;
 pub mod features;
 pub mod image;
 pub mod log;
+pub mod quorum;
 pub mod record;
 pub mod replay;
 pub mod sharded;
@@ -26,6 +27,7 @@ pub use delta::Delta;
 pub use image::{
     ApplyError, BrokerImage, ConfigResource, Image, PartitionImage, ResourceType, TopicImage,
 };
+pub use quorum::Quorum;
 pub use record::{MetadataRecord, RecordError};
 pub use replay::Replay;
 pub use snapshot::SnapshotId;

@@ -17,6 +17,7 @@ pub(crate) mod flush;
 pub(crate) mod housekeeping;
 pub(crate) mod logs;
 pub(crate) mod producer_ids;
+pub(crate) mod snapshots;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::RangeInclusive;

@@ -48,6 +48,19 @@ pub enum OpenError {
         /// What is wrong there.
         why: String,
     },
+    /// Records of the formats before Kafka 0.11.
+    #[error(
+        "{path}: the batch at position {position} has the record format of magic {magic}, and only that of magic 2 is \
+         read; nothing was changed. Copy the topic into a new one with the Kafka it comes from, then delete it there"
+    )]
+    OldFormat {
+        /// The file.
+        path: String,
+        /// Where the batch lies.
+        position: u64,
+        /// 0 or 1.
+        magic: i8,
+    },
 }
 
 /// What opening a log did, for the log line and the metric.
@@ -132,6 +145,10 @@ pub(crate) fn open(
         )?;
         dir.sync_dir(&name)?;
         folder.segments.push(Segment::empty(base, open.now));
+    }
+    // What is of an old format is the oldest there is.
+    if let Some(magic) = scan::begins_in_old_format(dir, &name, folder.segments[0].base)? {
+        return Err(folder.old_format(0, 0, magic));
     }
     let scan_from = first_to_scan(&mut folder, &settings, open, &mut recovered.notes)?;
 

@@ -19,6 +19,7 @@ use corelog_storage::checkpoint::{CleanShutdown, MetaProperties, name};
 use corelog_storage::disk::{DiskError, LayoutError, Lock, LogDir};
 use corelog_storage::types::{Offset, TopicId, TopicPartition};
 
+use super::format;
 use super::metadata_log::TOPIC as METADATA_TOPIC;
 use crate::config::BrokerConfig;
 use crate::metadata::Image;
@@ -133,6 +134,13 @@ impl Directories {
         before: Option<MetaProperties>,
     ) -> anyhow::Result<TopicId> {
         let id = random_id();
+        if before.is_none() {
+            format::bootstrap(&self.all[at])?;
+            // One without `meta.properties` holds the metadata log of a new cluster alone.
+            if at == metadata_directory(config) && config.metadata_log.dynamic_quorum {
+                format::standalone(config, &self.all[at], id)?;
+            }
+        }
         let properties = MetaProperties {
             cluster_id: self.cluster_id.to_string(),
             node_id: config.node_id,

@@ -1,30 +1,34 @@
 //! The metadata log of a quorum of one, before the shards run.
 //!
-//! Owns: opening `__cluster_metadata-0`, replaying it, winning the epoch, registering the node.
+//! Owns: opening `__cluster_metadata-0`, winning the epoch, registering the node.
 //! Lives on: the main thread, which may block.
 //! Invariants:
 //! 1. Each start begins a new epoch, said in `quorum-state` before the first record of it.
 //! 2. What the image holds is on disk.
 //!
-//! Not here: later records (`shard/control.rs`), the records (`metadata`).
+//! Not here: reading it (`metadata_load.rs`), later records (`shard/control.rs`), the records (`metadata`).
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use corelog_net::wire::Uuid;
-use corelog_storage::batch::{Batch, UncheckedBatch};
+use corelog_storage::batch::Batch;
 use corelog_storage::checkpoint::{QuorumState, name};
 use corelog_storage::disk::{DiskError, LogDir};
-use corelog_storage::log::{Log, LogSettings, Open, Origin, Read, Wait};
-use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use corelog_storage::log::{Log, LogSettings, Open, Origin};
+use corelog_storage::types::{
+    DirectoryId, LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition,
+};
 
 use super::directories::{Directories, metadata_directory, random_id};
+use super::{format, metadata_load};
 use crate::config::BrokerConfig;
+use crate::metadata::features::SUPPORTED;
 use crate::metadata::log::{self, Place};
 use crate::metadata::{
-    Image, MetadataRecord, NodeRegistration, Replay, Restart, SnapshotId, bootstrap, snapshot,
+    Image, MetadataRecord, NodeRegistration, Quorum, Replay, Restart, SnapshotId, bootstrap,
 };
+use crate::shard::snapshots::Written;
 
 /// The folder's topic.
 pub(crate) const TOPIC: &str = "__cluster_metadata";
@@ -34,6 +38,8 @@ pub(crate) struct MetadataLog {
     pub(crate) log: Log,
     pub(crate) epoch: LeaderEpoch,
     pub(crate) image: Image,
+    /// What is not in a snapshot.
+    pub(crate) written: Written,
 }
 
 /// Opens the log and makes the node its leader.
@@ -51,7 +57,8 @@ pub(crate) fn open(
     let now = Timestamp(corelog_runtime::wall_clock());
     let settings = Arc::new(LogSettings {
         segment_bytes: u32::try_from(config.metadata_log.segment_bytes).unwrap_or(u32::MAX),
-        // Records below a snapshot may go; until snapshots are made, nothing does.
+        segment_ms: config.metadata_log.segment_ms,
+        // Only what lies below a snapshot goes, see `shard/snapshots.rs`.
         retention_ms: None,
         retention_bytes: None,
         delete: false,
@@ -85,24 +92,38 @@ pub(crate) fn open(
             .context("the metadata log cannot be created")?
     };
     log.set_high_watermark(log.end_offset());
-    let (image, open_transaction) = replay(directory, &name, &mut log)?;
+    let loaded = metadata_load::load(directory, &name, &mut log, now)?;
+    let image = loaded.image;
     directories.settle(config, &image)?;
-    let epoch = win(directory, &name, config.node_id)?;
+    let (directory, directory_id) = (&directories.all[at], directories.ids[at]);
+    let directory_id = directory_id.context("the metadata log's directory has no id")?;
+    let epoch = win(directory, &name, config.node_id, directory_id, &image, &log)?;
     log.begin_epoch(epoch);
+    // What stands only in the file that `format` made goes into the log as well.
+    let unsaid = if log.end_offset() == Offset::ZERO {
+        image.quorum().to_records()?
+    } else {
+        Vec::new()
+    };
     let mut writer = Writer {
         log,
         epoch,
         now,
         image,
+        written: loaded.written,
     };
     let place = writer.place();
-    writer.batch(log::leader_change(config.node_id, place)?)?;
-    if open_transaction {
+    let quorum = writer.image.quorum();
+    let change = log::leader_change(config.node_id, quorum, unsaid, place)?;
+    writer.batch(change)?;
+    if loaded.open_transaction {
         writer.records(&[bootstrap::abort_transaction()])?;
     }
     if writer.image.features().is_empty() {
-        writer.records(&bootstrap::empty_cluster())?;
+        let decided = format::decided(directory)?.unwrap_or_else(bootstrap::features);
+        writer.records(&bootstrap::empty_cluster(decided))?;
     }
+    check_features(&writer.image)?;
     let node = NodeRegistration {
         node_id: config.node_id,
         incarnation_id: Uuid(random_id().0),
@@ -121,16 +142,26 @@ pub(crate) fn open(
         Restart::Unclean
     };
     let records = bootstrap::start(&writer.image, &node, writer.log.end_offset().0, restart);
-    writer.records(&records)?;
+    for batch in records.chunks(bootstrap::RECORDS_PER_BATCH) {
+        writer.records(batch)?;
+    }
     let Writer {
-        mut log, mut image, ..
+        mut log,
+        mut image,
+        written,
+        ..
     } = writer;
     log.set_high_watermark(log.end_offset());
     image.set_at(SnapshotId {
         end_offset: log.end_offset().0,
         epoch: epoch.0,
     });
-    Ok(MetadataLog { log, epoch, image })
+    Ok(MetadataLog {
+        log,
+        epoch,
+        image,
+        written,
+    })
 }
 
 /// Appends to the log and to the disk, and keeps the image beside it.
@@ -139,6 +170,7 @@ struct Writer {
     epoch: LeaderEpoch,
     now: Timestamp,
     image: Image,
+    written: Written,
 }
 
 impl Writer {
@@ -165,6 +197,8 @@ impl Writer {
     }
 
     fn batch(&mut self, batch: Batch) -> anyhow::Result<()> {
+        self.written.bytes += batch.header().size() as u64;
+        self.written.last_timestamp = self.now;
         self.log
             .append([batch], Origin::Coordinator, self.epoch, self.now)?;
         while let Some(write) = self.log.take_write() {
@@ -179,118 +213,96 @@ impl Writer {
     }
 }
 
-/// The image that the newest snapshot and the log behind it give, and whether the log ends within a
-/// metadata transaction.
-fn replay(
+/// Begins the next epoch: the only voter votes for itself.
+fn win(
     directory: &LogDir,
     name: &TopicPartition,
-    log: &mut Log,
-) -> anyhow::Result<(Image, bool)> {
-    let folder = name.to_string();
-    let snapshots = directory
-        .list(&folder)?
-        .into_iter()
-        .filter_map(|entry| SnapshotId::from_file_name(&entry.name));
-    let mut image = Image::default();
-    let mut from = Offset::ZERO;
-    if let Some(id) = snapshots.max() {
-        let path = format!("{folder}/{}", id.file_name());
-        let bytes = Bytes::from(directory.read_file(&path)?);
-        image = snapshot::read(bytes, id).with_context(|| {
-            format!(
-                "{} cannot be read; remove it if the log still begins at 0",
-                directory.path(&path).display()
-            )
-        })?;
-        from = Offset(id.end_offset);
-    }
-    anyhow::ensure!(
-        from >= log.start_offset(),
-        "the metadata log begins at offset {}, and no snapshot holds what was before",
-        log.start_offset()
-    );
-    let mut replay = Replay::from(image);
-    while from < log.end_offset() {
-        let batches = read(log, from)?;
-        let Some(last) = batches.last() else { break };
-        let next = last.header().next_offset();
-        for batch in &batches {
-            replay.batch(batch)?;
-        }
-        from = next;
-    }
-    let replayed = replay.finish();
-    Ok((replayed.image, replayed.open_transaction))
-}
-
-/// Whole batches from `from` on.
-fn read(log: &mut Log, from: Offset) -> anyhow::Result<Vec<Batch>> {
-    let upper = log.end_offset();
-    let mut read = log.read(from, READ_BYTES, upper, true)?;
-    if let Read::Locate(job) = read {
-        read = log.located(job.run(Wait::Yes)?)?;
-    }
-    let mut bytes = match read {
-        Read::Empty => Bytes::new(),
-        Read::Memory { parts, .. } => parts.concat().into(),
-        Read::File { file, range } => {
-            let size = usize::try_from(range.end - range.start)?;
-            file.read_exact_at(size, range.start)?.into()
-        }
-        Read::Locate(_) => anyhow::bail!("a place in the metadata log cannot be found"),
-    };
-    let mut batches = Vec::new();
-    while let Some(batch) = UncheckedBatch::take(&mut bytes)? {
-        batches.push(batch.check()?);
-    }
-    Ok(batches)
-}
-
-/// Begins the next epoch: the only voter votes for itself.
-fn win(directory: &LogDir, name: &TopicPartition, node_id: i32) -> anyhow::Result<LeaderEpoch> {
+    node_id: i32,
+    directory_id: DirectoryId,
+    image: &Image,
+    log: &Log,
+) -> anyhow::Result<LeaderEpoch> {
     let path = format!("{name}/{}", name::QUORUM_STATE);
+    let file = directory.path(&path);
     let before = match directory.read_file(&path) {
         Ok(text) => Some(
-            QuorumState::parse(&text)
-                .with_context(|| format!("{} is damaged", directory.path(&path).display()))?,
+            QuorumState::parse(&text).with_context(|| format!("{} is damaged", file.display()))?,
         ),
         Err(error) if error.is_not_found() => None,
         Err(error) => return Err(error.into()),
     };
-    let epoch = |before: LeaderEpoch| LeaderEpoch(before.0 + 1);
-    let (state, epoch) = match before {
-        Some(QuorumState::V1 {
+    let dynamic = image.quorum().kraft_version > 0;
+    let said = match &before {
+        Some(QuorumState::V0 {
             leader_epoch,
-            voted_directory_id,
+            current_voters,
             ..
         }) => {
-            let leader_epoch = epoch(leader_epoch);
-            let state = QuorumState::V1 {
-                leader_id: node_id,
-                leader_epoch,
-                voted_id: node_id,
-                voted_directory_id,
-            };
-            (state, leader_epoch)
+            let alone = dynamic || current_voters.iter().all(|voter| *voter == node_id);
+            anyhow::ensure!(
+                alone,
+                "{} names the voters {current_voters:?} and this broker can only be a quorum of its own; \
+                 if the others are gone for good, remove that file",
+                file.display()
+            );
+            leader_epoch.0
         }
-        other => {
-            let leader_epoch = match other {
-                Some(QuorumState::V0 { leader_epoch, .. }) => epoch(leader_epoch),
-                _ => LeaderEpoch(1),
-            };
-            let state = QuorumState::V0 {
-                cluster_id: String::new(),
-                leader_id: node_id,
-                leader_epoch,
-                voted_id: node_id,
-                applied_offset: Offset::ZERO,
-                current_voters: vec![node_id],
-            };
-            (state, leader_epoch)
+        Some(QuorumState::V1 { leader_epoch, .. }) => leader_epoch.0,
+        None => 0,
+    };
+    if dynamic {
+        alone(image.quorum(), node_id, directory_id)?;
+    }
+    let logged = log.epochs().latest().map_or(0, |entry| entry.epoch.0);
+    let leader_epoch = LeaderEpoch(said.max(logged).max(image.at().epoch) + 1);
+    let state = if dynamic {
+        QuorumState::V1 {
+            leader_id: node_id,
+            leader_epoch,
+            voted_id: node_id,
+            voted_directory_id: directory_id,
+        }
+    } else {
+        QuorumState::V0 {
+            cluster_id: String::new(),
+            leader_id: node_id,
+            leader_epoch,
+            voted_id: node_id,
+            applied_offset: Offset::ZERO,
+            current_voters: vec![node_id],
         }
     };
     directory.replace_file(&path, state.print().as_bytes())?;
-    Ok(epoch)
+    Ok(leader_epoch)
 }
 
-const READ_BYTES: usize = 1024 * 1024;
+/// Refuses a cluster whose records and APIs this release does not know.
+fn check_features(image: &Image) -> anyhow::Result<()> {
+    for (name, level) in image.features() {
+        let known = SUPPORTED.iter().find(|feature| feature.name == *name);
+        let (min, max) = known.map_or((0, 0), |feature| (feature.min, feature.max));
+        anyhow::ensure!(
+            (min..=max).contains(level),
+            "the cluster runs {name} {level}, and this release knows {min} to {max}: start it with the \
+             release that raised it"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a quorum in which this node is not the only voter.
+fn alone(quorum: &Quorum, node_id: i32, directory_id: DirectoryId) -> anyhow::Result<()> {
+    let voters: Vec<i32> = quorum.voters().iter().map(|voter| voter.voter_id).collect();
+    anyhow::ensure!(
+        voters == [node_id],
+        "the metadata log names the voters {voters:?} and this broker can only be a quorum of its own: \
+         remove the others with kafka-metadata-quorum while they run"
+    );
+    let known = TopicId(quorum.voters()[0].voter_directory_id.0);
+    anyhow::ensure!(
+        known == directory_id,
+        "the metadata log knows node {node_id} by the directory.id {known}, and this directory has \
+         {directory_id}: put the first into its meta.properties"
+    );
+    Ok(())
+}

@@ -179,12 +179,22 @@ pub struct TransactionConfig {
 /// The metadata log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataLogConfig {
-    /// `metadata.log.segment.bytes`.
+    /// `internal.metadata.log.segment.bytes`, else `metadata.log.segment.bytes`.
     pub segment_bytes: i32,
+    /// `metadata.log.segment.ms`.
+    pub segment_ms: i64,
     /// `metadata.log.max.record.bytes.between.snapshots`.
     pub max_record_bytes_between_snapshots: i64,
     /// `metadata.log.max.snapshot.interval.ms`.
     pub max_snapshot_interval_ms: i64,
+    /// `metadata.max.retention.bytes`; negative is no limit.
+    pub max_retention_bytes: i64,
+    /// `metadata.max.retention.ms`; negative is no limit.
+    pub max_retention_ms: i64,
+    /// Whether a new directory gets a quorum whose voters stand in its log (KIP-853), as
+    /// `kafka-storage format --standalone` makes it: `controller.quorum.bootstrap.servers` is set
+    /// and `controller.quorum.voters` is not.
+    pub dynamic_quorum: bool,
 }
 
 /// A start's settings, and what is to be said about them.
@@ -397,10 +407,20 @@ impl TransactionConfig {
 impl MetadataLogConfig {
     fn read(values: Values<'_>) -> Self {
         Self {
-            segment_bytes: values.int("metadata.log.segment.bytes"),
+            segment_bytes: match values.find("internal.metadata.log.segment.bytes") {
+                Some(Value::Number(bytes)) => i32::try_from(bytes).unwrap_or(i32::MAX),
+                _ => values.int("metadata.log.segment.bytes"),
+            },
+            segment_ms: values.number("metadata.log.segment.ms"),
             max_record_bytes_between_snapshots: values
                 .number("metadata.log.max.record.bytes.between.snapshots"),
             max_snapshot_interval_ms: values.number("metadata.log.max.snapshot.interval.ms"),
+            max_retention_bytes: values.number("metadata.max.retention.bytes"),
+            max_retention_ms: values.number("metadata.max.retention.ms"),
+            dynamic_quorum: values.list("controller.quorum.voters").is_empty()
+                && !values
+                    .list("controller.quorum.bootstrap.servers")
+                    .is_empty(),
         }
     }
 }

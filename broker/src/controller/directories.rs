@@ -14,7 +14,7 @@ use corelog_storage::disks;
 
 use super::Controller;
 use crate::metadata::MetadataRecord;
-use crate::metadata::image::{LEADER_UNCHANGED, RECOVERY_UNCHANGED};
+use crate::metadata::image::{LEADER_UNCHANGED, NO_LEADER, RECOVERY_UNCHANGED};
 
 impl Controller<'_> {
     /// Fills in the directory of this node's replicas where the records of new partitions leave it open. Those in
@@ -141,5 +141,3 @@ fn place_of(partition: &corelog_net::wire::records::PartitionRecord, node: i32) 
     let directory = partition.directories.get(place)?;
     directory.is_zero().then_some(place)
 }
-
-const NO_LEADER: i32 = -1;

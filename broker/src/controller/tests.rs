@@ -50,7 +50,7 @@ impl Node {
             rack: None,
             log_dirs: vec![Uuid([6; 16])],
         };
-        let first = bootstrap::empty_cluster();
+        let first = bootstrap::empty_cluster(bootstrap::features());
         for record in
             first
                 .iter()

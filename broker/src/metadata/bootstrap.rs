@@ -8,6 +8,8 @@
 //! no leader.
 //! **Not here**: appending the records, `meta.properties`.
 
+use std::sync::Arc;
+
 use corelog_net::wire::Uuid;
 use corelog_net::wire::records::register_broker::{BrokerEndpoint, BrokerFeature};
 use corelog_net::wire::records::{
@@ -15,8 +17,10 @@ use corelog_net::wire::records::{
     EndTransactionRecord, FeatureLevelRecord, PartitionChangeRecord, RegisterBrokerRecord,
 };
 
-use super::features::{ELR_NAME, SUPPORTED};
-use super::image::{Image, LEADER_UNCHANGED, PartitionImage, RECOVERY_UNCHANGED, ResourceType};
+use super::features::{ELR_NAME, METADATA_VERSION_NAME, SUPPORTED};
+use super::image::{
+    Image, LEADER_UNCHANGED, NO_LEADER, PartitionImage, RECOVERY_UNCHANGED, ResourceType,
+};
 use super::record::MetadataRecord;
 use crate::config::Endpoint;
 
@@ -45,25 +49,49 @@ pub enum Restart {
     Unclean,
 }
 
-/// What an empty cluster begins with, as one metadata transaction.
+/// The feature levels of a new cluster.
 #[must_use]
-pub fn empty_cluster() -> Vec<MetadataRecord> {
-    let name = Some("Bootstrap records".to_owned());
-    let mut out: Vec<MetadataRecord> = vec![
-        BeginTransactionRecord {
+pub fn features() -> Vec<MetadataRecord> {
+    let initial = SUPPORTED.iter().filter(|feature| feature.initial > 0);
+    initial
+        .map(|feature| {
+            FeatureLevelRecord {
+                name: feature.name.to_owned(),
+                feature_level: feature.initial,
+                ..Default::default()
+            }
+            .into()
+        })
+        .collect()
+}
+
+/// What an empty cluster begins with: what `format` decided, as one metadata transaction where the
+/// `metadata.version` knows them.
+#[must_use]
+pub fn empty_cluster(decided: Vec<MetadataRecord>) -> Vec<MetadataRecord> {
+    let level = |name: &str| {
+        let level = decided.iter().find_map(|record| match record {
+            MetadataRecord::FeatureLevel(record) if record.name == name => {
+                Some(record.feature_level)
+            }
+            _ => None,
+        });
+        level.unwrap_or(0)
+    };
+    let (transaction, elr) = (
+        level(METADATA_VERSION_NAME) >= TRANSACTIONS_SINCE,
+        level(ELR_NAME) > 0,
+    );
+    let mut out: Vec<MetadataRecord> = Vec::new();
+    if transaction {
+        let name = Some("Bootstrap records".to_owned());
+        let begin = BeginTransactionRecord {
             name,
             ..Default::default()
-        }
-        .into(),
-    ];
-    for feature in SUPPORTED.iter().filter(|feature| feature.initial > 0) {
-        let record = FeatureLevelRecord {
-            name: feature.name.to_owned(),
-            feature_level: feature.initial,
-            ..Default::default()
         };
-        out.push(record.into());
+        out.push(begin.into());
     }
+    out.extend(decided);
     // Eligible leader replicas need the minimum as a cluster-wide default, not as each broker's.
     let minimum = ConfigRecord {
         resource_type: ResourceType::Broker.code(),
@@ -72,8 +100,12 @@ pub fn empty_cluster() -> Vec<MetadataRecord> {
         value: Some("1".to_owned()),
         ..Default::default()
     };
-    out.push(minimum.into());
-    out.push(EndTransactionRecord::default().into());
+    if elr {
+        out.push(minimum.into());
+    }
+    if transaction {
+        out.push(EndTransactionRecord::default().into());
+    }
     out
 }
 
@@ -114,19 +146,35 @@ pub fn start(
     out
 }
 
-/// The record of a clean stop: the node is fenced until it comes back.
+/// The records of a clean stop: the node leads nothing and is fenced until it comes back. A Kafka that
+/// takes the directory over would otherwise begin to lead in the old epoch and then lose the lead
+/// again, with its coordinators in the middle of loading.
 #[must_use]
 pub fn stop(image: &Image, node_id: i32) -> Vec<MetadataRecord> {
     let Some(broker) = image.broker(node_id).filter(|broker| !broker.fenced()) else {
         return Vec::new();
     };
+    let mut out: Vec<MetadataRecord> = Vec::new();
+    for topic in image.topics_sorted() {
+        let led = |(_, partition): &(i32, &Arc<PartitionImage>)| partition.leader == node_id;
+        out.extend(topic.numbered().filter(led).map(|(partition_id, _)| {
+            MetadataRecord::from(PartitionChangeRecord {
+                partition_id,
+                topic_id: topic.id,
+                leader: NO_LEADER,
+                leader_recovery_state: RECOVERY_UNCHANGED,
+                ..PartitionChangeRecord::default()
+            })
+        }));
+    }
     let change = BrokerRegistrationChangeRecord {
         broker_id: node_id,
         broker_epoch: broker.registration.broker_epoch,
         fenced: 1,
         ..Default::default()
     };
-    vec![change.into()]
+    out.push(change.into());
+    out
 }
 
 fn register(node: &NodeRegistration, broker_epoch: i64) -> RegisterBrokerRecord {
@@ -202,5 +250,9 @@ fn take_lead(
     })
 }
 
-/// No broker leads.
-const NO_LEADER: i32 = -1;
+/// The `metadata.version` (3.6-IV1) from which controllers read metadata transactions.
+const TRANSACTIONS_SINCE: i16 = 13;
+
+/// Records of a start or a stop stand for themselves, one partition each: so many of them go into a
+/// batch that it stays far below the 8 MiB of Kafka's largest.
+pub const RECORDS_PER_BATCH: usize = 10_000;

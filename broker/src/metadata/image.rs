@@ -19,6 +19,7 @@ use corelog_net::wire::records::{
     ZkMigrationStateRecord,
 };
 
+use super::quorum::Quorum;
 use super::record::MetadataRecord;
 use super::sharded::{Bucketed, ShardedMap, spread};
 use super::snapshot::SnapshotId;
@@ -331,6 +332,7 @@ pub struct Image {
     pub(super) tokens: Arc<BTreeMap<String, DelegationTokenRecord>>,
     pub(super) producer_ids: Option<Arc<ProducerIdsRecord>>,
     pub(super) zk_migration: Option<Arc<ZkMigrationStateRecord>>,
+    pub(super) quorum: Arc<Quorum>,
     pub(super) partition_count: usize,
     pub(super) at: SnapshotId,
 }
@@ -453,10 +455,25 @@ impl Image {
         &self.quotas
     }
 
+    /// What the log says of its quorum.
+    #[must_use]
+    pub fn quorum(&self) -> &Quorum {
+        &self.quorum
+    }
+
     /// The last applied offset and its epoch, as set by [`Image::set_at`].
     #[must_use]
     pub fn at(&self) -> SnapshotId {
         self.at
+    }
+
+    /// An empty cluster with this quorum.
+    #[must_use]
+    pub fn of(quorum: Quorum) -> Self {
+        Self {
+            quorum: Arc::new(quorum),
+            ..Self::default()
+        }
     }
 
     /// Says which records this image holds.
@@ -693,6 +710,8 @@ impl Image {
     }
 }
 
+/// In place of a leader: nobody leads.
+pub const NO_LEADER: i32 = -1;
 /// In a [`PartitionChangeRecord`]: the leader stays.
 pub const LEADER_UNCHANGED: i32 = -2;
 /// In a [`PartitionChangeRecord`]: the recovery state stays.

@@ -7,13 +7,15 @@
 //! **Not here**: the log itself (`corelog_storage::log`).
 
 use corelog_net::wire::messages::leader_change_message::{LeaderChangeMessage, Voter};
-use corelog_net::wire::{EncodeError, Message};
+use corelog_net::wire::messages::voters_record;
+use corelog_net::wire::{EncodeError, Message, Uuid};
 use corelog_storage::batch::{
-    Batch, BatchBuilder, BatchError, BatchOptions, BuildError, ControlKind, InflateError,
-    RecordFault, UncheckedBatch, control_batch,
+    Batch, BatchBuilder, BatchError, BatchOptions, BuildError, ControlKey, ControlKind,
+    InflateError, RecordFault, UncheckedBatch,
 };
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp};
 
+use super::quorum::Quorum;
 use super::record::{MetadataRecord, RecordError};
 use super::replay::{Replay, ReplayError};
 
@@ -98,33 +100,77 @@ pub fn batch(
     Ok(builder.finish()?)
 }
 
-/// The control batch with which the only controller of a quorum of one begins an epoch.
-pub fn leader_change(node_id: i32, place: Place) -> Result<Batch, BatchRecordsError> {
+/// The control batch with which the only controller of a quorum of one begins an epoch. `more` are
+/// the control records that follow in it.
+pub fn leader_change(
+    node_id: i32,
+    quorum: &Quorum,
+    more: Vec<(ControlKind, Vec<u8>)>,
+    place: Place,
+) -> Result<Batch, BatchRecordsError> {
+    let version = i16::from(quorum.kraft_version > 0);
+    let own = |voter: &&voters_record::Voter| voter.voter_id == node_id;
+    let directory = quorum.voters().iter().find(own);
     let voter = Voter {
         voter_id: node_id,
+        voter_directory_id: directory.map_or(Uuid::ZERO, |voter| voter.voter_directory_id),
         ..Voter::default()
     };
     let message = LeaderChangeMessage {
+        version,
         leader_id: node_id,
         voters: vec![voter.clone()],
         granting_voters: vec![voter],
         ..LeaderChangeMessage::default()
     };
-    let value = message.to_vec(0)?;
-    Ok(control_batch(
-        place.options(),
-        ControlKind::LeaderChange,
-        &value,
-        place.now,
-    )?)
+    let mut records = vec![(ControlKind::LeaderChange, message.to_vec(version)?)];
+    records.extend(more);
+    control(&records, place)
+}
+
+/// One batch of these control records.
+pub fn control(
+    records: &[(ControlKind, Vec<u8>)],
+    place: Place,
+) -> Result<Batch, BatchRecordsError> {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        control: true,
+        ..place.options()
+    });
+    for (kind, value) in records {
+        let key = ControlKey {
+            version: 0,
+            kind: *kind,
+        };
+        builder.append(place.now, Some(&key.encode()), Some(value), &[])?;
+    }
+    Ok(builder.finish()?)
+}
+
+/// Hands over the records of a batch that is not a control batch.
+pub fn records(
+    batch: &Batch,
+    mut take: impl FnMut(MetadataRecord),
+) -> Result<(), ReplayBatchError> {
+    let payload = batch.open(BATCH_BYTES_MAX)?;
+    for record in payload.records() {
+        let offset = batch.header().base_offset.value();
+        let record = record.map_err(|fault| ReplayBatchError::Fault { offset, fault })?;
+        let offset = record.offset.value();
+        let value = record.value.ok_or(ReplayBatchError::NoValue(offset))?;
+        let record = MetadataRecord::decode(&payload.data().slice_ref(value)).map_err(|error| {
+            let error = error.into();
+            ReplayBatchError::Record { offset, error }
+        })?;
+        take(record);
+    }
+    Ok(())
 }
 
 impl Replay {
-    /// Takes the next batch; control batches change nothing.
+    /// Takes the next batch.
     pub fn batch(&mut self, batch: &Batch) -> Result<(), ReplayBatchError> {
-        if batch.header().attributes.is_control() {
-            return Ok(());
-        }
+        let control = batch.header().attributes.is_control();
         let payload = batch.open(BATCH_BYTES_MAX)?;
         for record in payload.records() {
             let first = batch.header().base_offset.value();
@@ -134,8 +180,13 @@ impl Replay {
             })?;
             let offset = record.offset.value();
             let value = record.value.ok_or(ReplayBatchError::NoValue(offset))?;
-            self.value(&payload.data().slice_ref(value))
-                .map_err(|error| ReplayBatchError::Record { offset, error })?;
+            let value = payload.data().slice_ref(value);
+            let taken = match record.key.and_then(ControlKey::decode) {
+                Some(key) if control => self.control(key.kind, &value).map_err(Into::into),
+                _ if control => Ok(()),
+                _ => self.value(&value),
+            };
+            taken.map_err(|error| ReplayBatchError::Record { offset, error })?;
         }
         Ok(())
     }

@@ -11,6 +11,8 @@
 //! uvarint (1)    uvarint      uvarint        by schema
 //! ```
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use corelog_net::wire::records::{
     AbortTransactionRecord, AccessControlEntryRecord, BeginTransactionRecord,
@@ -152,7 +154,51 @@ impl MetadataRecord {
         e.varint(FRAME_VERSION);
         e.varint(u32::from(self.record_type().unsigned_abs()));
         e.varint(u32::from(version.unsigned_abs()));
-        Ok(self.encode_fields(&mut e, version)?)
+        Ok(self
+            .without_later_fields(version)
+            .encode_fields(&mut e, version)?)
+    }
+
+    /// The record as an older schema can hold it. A cluster of such a `metadata.version` has no
+    /// directory ids and no eligible replicas: Kafka's controller leaves them out as well.
+    fn without_later_fields(&self, version: i16) -> Cow<'_, Self> {
+        let mut own = Cow::Borrowed(self);
+        match self {
+            Self::RegisterBroker(_) if version < 4 => {
+                if let Self::RegisterBroker(record) = own.to_mut() {
+                    record.cordoned_log_dirs = None;
+                    if version < 3 {
+                        record.log_dirs.clear();
+                    }
+                }
+            }
+            Self::Partition(_) if version < 2 => {
+                if let Self::Partition(record) = own.to_mut() {
+                    (record.eligible_leader_replicas, record.last_known_elr) = (None, None);
+                    if version < 1 {
+                        record.directories.clear();
+                    }
+                }
+            }
+            Self::PartitionChange(_) if version < 2 => {
+                if let Self::PartitionChange(record) = own.to_mut() {
+                    (record.eligible_leader_replicas, record.last_known_elr) = (None, None);
+                    if version < 1 {
+                        record.directories = None;
+                    }
+                }
+            }
+            Self::BrokerRegistrationChange(_) if version < 3 => {
+                if let Self::BrokerRegistrationChange(record) = own.to_mut() {
+                    record.cordoned_log_dirs = None;
+                    if version < 2 {
+                        record.log_dirs.clear();
+                    }
+                }
+            }
+            _ => {}
+        }
+        own
     }
 
     /// Reads a record's value.
@@ -188,9 +234,9 @@ impl MetadataRecord {
                 23.. => 2,
             },
             Self::BrokerRegistrationChange(change) => {
-                if change.cordoned_log_dirs.is_some() {
+                if change.cordoned_log_dirs.is_some() && metadata_version >= 30 {
                     3
-                } else if !change.log_dirs.is_empty() {
+                } else if !change.log_dirs.is_empty() && metadata_version >= 17 {
                     2
                 } else {
                     i16::from(change.in_controlled_shutdown != 0)

@@ -5,7 +5,10 @@
 //! **Invariants**: records of a transaction count when it ends, and never if it does not.
 //! **Not here**: reading batches from files.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use corelog_storage::batch::ControlKind;
 
 use super::image::{ApplyError, Image};
 use super::record::{MetadataRecord, RecordError};
@@ -64,6 +67,11 @@ impl Replay {
             (record, None) => self.image.apply(&record)?,
         }
         Ok(())
+    }
+
+    /// Takes the next record of a control batch.
+    pub fn control(&mut self, kind: ControlKind, value: &Bytes) -> Result<(), RecordError> {
+        Arc::make_mut(&mut self.image.quorum).apply(kind, value)
     }
 
     /// The image so far.

@@ -4,30 +4,31 @@
 //! **Lives on** the controller's shard or a companion: the work is plain computation.
 //! **Invariants**: 1. reading what was written gives an equal image; 2. the bytes end with a footer,
 //! so a cut file is recognized.
-//! **Not here**: files; when to write one.
+//! **Not here**: files; when to write one (`shard/snapshots.rs`).
 //!
 //! ```text
 //! control batch: SnapshotHeader | batches of records, offsets from 1 | control batch: SnapshotFooter
 //! ```
 
+pub mod retention;
+
 use std::fmt;
 
 use bytes::Bytes;
-use corelog_net::wire::Message;
 use corelog_net::wire::messages::snapshot_footer_record::SnapshotFooterRecord;
 use corelog_net::wire::messages::snapshot_header_record::SnapshotHeaderRecord;
 use corelog_net::wire::records::client_quota::EntityData;
 use corelog_net::wire::records::{
     ClientQuotaRecord, ConfigRecord, FeatureLevelRecord, TopicRecord,
 };
-use corelog_storage::batch::{
-    BatchOptions, ControlKey, ControlKind, UncheckedBatch, control_batch,
-};
+use corelog_net::wire::{Budget, Decoder, Message};
+use corelog_storage::batch::{Batch, ControlKey, ControlKind, UncheckedBatch};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp};
 
 use super::features::METADATA_VERSION_NAME;
 use super::image::Image;
 use super::log::{self, BatchRecordsError, Place, ReplayBatchError};
+use super::quorum::Quorum;
 use super::record::MetadataRecord;
 use super::replay::Replay;
 
@@ -85,46 +86,84 @@ pub enum SnapshotError {
 /// The bytes of a snapshot file of `records`, all of them at or below `last_timestamp`.
 pub fn write(
     records: &[MetadataRecord],
+    quorum: &Quorum,
     metadata_version: i16,
     epoch: LeaderEpoch,
     last_timestamp: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<u8>, BatchRecordsError> {
     let mut out = Vec::new();
-    let mut offset = Offset::ZERO;
-    let options = |base_offset| BatchOptions {
-        base_offset,
-        leader_epoch: epoch,
-        ..BatchOptions::default()
+    let mut place = Place {
+        base_offset: Offset::ZERO,
+        epoch,
+        now,
+    };
+    let mut put = |batch: Batch| {
+        out.extend_from_slice(&batch.to_bytes());
+        batch.header().next_offset()
     };
     let header = SnapshotHeaderRecord {
         last_contained_log_timestamp: last_timestamp.0,
         ..SnapshotHeaderRecord::default()
     };
-    let value = header.to_vec(0)?;
-    let batch = control_batch(options(offset), ControlKind::SnapshotHeader, &value, now)?;
-    out.extend_from_slice(&batch.to_bytes());
-    offset = offset.next();
+    let mut first = vec![(ControlKind::SnapshotHeader, header.to_vec(0)?)];
+    first.extend(quorum.to_records()?);
+    place.base_offset = put(log::control(&first, place)?);
     for chunk in records.chunks(RECORDS_PER_BATCH) {
-        let place = Place {
-            base_offset: offset,
-            epoch,
-            now,
-        };
-        let batch = log::batch(chunk, metadata_version, place)?;
-        offset = batch.header().next_offset();
-        out.extend_from_slice(&batch.to_bytes());
+        place.base_offset = put(log::batch(chunk, metadata_version, place)?);
     }
-    let value = SnapshotFooterRecord::default().to_vec(0)?;
-    let batch = control_batch(options(offset), ControlKind::SnapshotFooter, &value, now)?;
-    out.extend_from_slice(&batch.to_bytes());
+    let footer = SnapshotFooterRecord::default().to_vec(0)?;
+    put(log::control(
+        &[(ControlKind::SnapshotFooter, footer)],
+        place,
+    )?);
     Ok(out)
 }
 
 /// The image a snapshot file holds.
 pub fn read(bytes: Bytes, id: SnapshotId) -> Result<Image, SnapshotError> {
-    let mut rest = bytes;
     let mut replay = Replay::default();
+    each_batch(bytes, |batch| replay.batch(batch))?;
+    let mut image = replay.finish().image;
+    image.set_at(id);
+    Ok(image)
+}
+
+/// When the last record that a snapshot holds was written, by the beginning of its file; `None`
+/// when that is no header.
+#[must_use]
+pub fn last_timestamp(beginning: Bytes) -> Option<Timestamp> {
+    let mut rest = beginning;
+    let batch = UncheckedBatch::take(&mut rest).ok()??.check().ok()?;
+    let payload = batch.open(CONTROL_BYTES_MAX).ok()?;
+    let record = payload.records().next()?.ok()?;
+    if ControlKey::decode(record.key?)?.kind != ControlKind::SnapshotHeader {
+        return None;
+    }
+    let value = payload.data().slice_ref(record.value?);
+    let mut budget = Budget::for_frame(value.len());
+    let header = SnapshotHeaderRecord::decode(&mut Decoder::new(&value, &mut budget), 0).ok()?;
+    Some(Timestamp(header.last_contained_log_timestamp))
+}
+
+/// The records of a `bootstrap.checkpoint`: what `format` decided for the first start.
+pub fn bootstrap_records(bytes: Bytes) -> Result<Vec<MetadataRecord>, SnapshotError> {
+    let mut out = Vec::new();
+    each_batch(bytes, |batch| {
+        if batch.header().attributes.is_control() {
+            return Ok(());
+        }
+        log::records(batch, |record| out.push(record))
+    })?;
+    Ok(out)
+}
+
+/// Hands over the batches of a whole file, first its header, last its footer.
+fn each_batch(
+    bytes: Bytes,
+    mut take: impl FnMut(&Batch) -> Result<(), ReplayBatchError>,
+) -> Result<(), SnapshotError> {
+    let mut rest = bytes;
     let (mut first, mut last) = (true, None);
     while let Some(batch) = UncheckedBatch::take(&mut rest).map_err(ReplayBatchError::from)? {
         let batch = batch.check().map_err(ReplayBatchError::from)?;
@@ -134,20 +173,16 @@ pub fn read(bytes: Bytes, id: SnapshotId) -> Result<Image, SnapshotError> {
         }
         first = false;
         last = kind;
-        replay.batch(&batch)?;
+        take(&batch)?;
     }
     if last != Some(ControlKind::SnapshotFooter) || !rest.is_empty() {
         return Err(SnapshotError::NoFooter);
     }
-    let mut image = replay.finish().image;
-    image.set_at(id);
-    Ok(image)
+    Ok(())
 }
 
 /// What the first record of a control batch says; `None` for other batches.
-fn control_kind(
-    batch: &corelog_storage::batch::Batch,
-) -> Result<Option<ControlKind>, ReplayBatchError> {
+fn control_kind(batch: &Batch) -> Result<Option<ControlKind>, ReplayBatchError> {
     if !batch.header().attributes.is_control() {
         return Ok(None);
     }
@@ -158,20 +193,37 @@ fn control_kind(
 }
 
 impl Image {
+    /// The bytes of the snapshot file [`Image::at`] names. `last_timestamp` is when the last record in
+    /// the image was written.
+    pub fn to_snapshot(
+        &self,
+        last_timestamp: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, BatchRecordsError> {
+        write(
+            &self.to_records(),
+            &self.quorum,
+            self.metadata_version(),
+            LeaderEpoch(self.at.epoch),
+            last_timestamp,
+            now,
+        )
+    }
+
     /// The records of a snapshot: applied to an empty image they give this one.
     #[must_use]
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut out: Vec<MetadataRecord> = Vec::new();
         self.feature_records(&mut out);
         out.extend(
-            self.controllers
-                .values()
-                .map(|record| record.clone().into()),
-        );
-        out.extend(
             self.brokers
                 .values()
                 .map(|broker| broker.registration.clone().into()),
+        );
+        out.extend(
+            self.controllers
+                .values()
+                .map(|record| record.clone().into()),
         );
         for topic in self.topics_sorted() {
             out.push(topic_record(&topic.name, topic.id).into());

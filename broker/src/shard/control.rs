@@ -39,6 +39,7 @@ use crate::metadata::{MetadataRecord, ResourceType, SnapshotId, bootstrap};
 use crate::partition::Partition;
 use crate::partition::append::{Acks, AppendCall, AppendPart};
 use crate::shard::Shard;
+use crate::shard::snapshots::{Snapshots, Written};
 
 /// The id that Kafka gives to the metadata topic.
 pub(crate) const METADATA_TOPIC_ID: TopicId =
@@ -49,13 +50,16 @@ pub(crate) const CONTROLLER_SHARD: usize = 0;
 
 /// The controller's place in shard 0.
 pub(crate) struct Control {
-    changing: Semaphore,
+    /// Held while the metadata changes.
+    pub(super) changing: Semaphore,
+    pub(super) snapshots: Snapshots,
 }
 
 impl Control {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(written: Written) -> Self {
         Self {
             changing: Semaphore::new(1),
+            snapshots: Snapshots::new(written),
         }
     }
 }
@@ -148,12 +152,12 @@ impl Shard {
         Some(answer)
     }
 
-    /// The last record of a clean stop; the broker epoch for the marker.
+    /// The last records of a clean stop; the broker epoch for the marker.
     pub(crate) async fn say_goodbye(self: &Rc<Self>) -> i64 {
         let image = self.image();
         let records = bootstrap::stop(&image, self.config.node_id);
-        if !records.is_empty() {
-            self.write_metadata(&records).await;
+        for batch in records.chunks(bootstrap::RECORDS_PER_BATCH) {
+            self.write_metadata(batch).await;
         }
         image
             .broker(self.config.node_id)
@@ -178,6 +182,7 @@ impl Shard {
             delta: Arc::clone(&delta),
         })
         .await;
+        self.snapshot_if_due();
     }
 
     fn quorum(&self) -> Quorum {
@@ -190,7 +195,7 @@ impl Shard {
         }
     }
 
-    fn metadata_log(&self) -> Rc<Partition> {
+    pub(super) fn metadata_log(&self) -> Rc<Partition> {
         self.partition(METADATA_TOPIC_ID, 0)
             .expect("the controller has its log")
     }
@@ -204,6 +209,7 @@ impl Shard {
         };
         let batch = log::batch(records, self.image().metadata_version(), place)
             .expect("the controller's records can be written");
+        let size = batch.header().size();
         let part = AppendPart {
             topic_id: METADATA_TOPIC_ID,
             partition: 0,
@@ -222,6 +228,9 @@ impl Shard {
                 one.error
             );
             std::process::exit(1);
+        }
+        if let Some(control) = self.control.get() {
+            control.snapshots.wrote(size, place.now);
         }
         partition.log.borrow().end_offset()
     }

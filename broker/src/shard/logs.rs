@@ -28,7 +28,7 @@ use crate::group::OFFSETS_TOPIC;
 use crate::metadata::image::is_reserved;
 use crate::metadata::{Delta, Image, ResourceType, TopicImage};
 use crate::partition::{Partition, State, owner};
-use crate::shard::control::Question;
+use crate::shard::control::{METADATA_TOPIC_ID, Question};
 use crate::shard::disks::Condition;
 use crate::shard::{LogOffsets, LogSize, Shard};
 
@@ -462,6 +462,10 @@ impl Shard {
         let expiration = self.config.producer_id_expiration_ms;
         let mut resolved: BTreeMap<Arc<str>, Arc<LogSettings>> = BTreeMap::new();
         for partition in partitions {
+            // The metadata log is no topic: what topics default to would delete it.
+            if partition.topic_id == METADATA_TOPIC_ID {
+                continue;
+            }
             let topic = &partition.name.topic;
             let settings = resolved
                 .entry(Arc::clone(topic))
@@ -630,7 +634,7 @@ impl From<OpenError> for OpenFault {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Disk(error) => error.into(),
-            OpenError::Damaged { .. } => Self {
+            OpenError::Damaged { .. } | OpenError::OldFormat { .. } => Self {
                 sentence: error.to_string(),
                 disk_failed: false,
             },

@@ -53,6 +53,11 @@ impl Broker {
                 overrides: Vec::new(),
             };
         }
+        Self::on(|_| {}, overrides)
+    }
+
+    /// Starts a broker on a directory that `prepare` fills; it gets the path of the data.
+    pub(crate) fn on(prepare: impl FnOnce(&Path), overrides: &[&str]) -> Self {
         let addr = free_address();
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
             "it-{}-{}",
@@ -67,6 +72,7 @@ impl Broker {
             dir,
             overrides: overrides.iter().map(|&one| one.to_owned()).collect(),
         };
+        prepare(&broker.data());
         broker.launch();
         broker
     }
@@ -74,12 +80,42 @@ impl Broker {
     /// Starts the process on the directory as it is, and waits until it answers.
     pub(crate) fn launch(&mut self) {
         assert!(self.child.is_none(), "the broker runs");
+        self.child = Some(self.spawn(&self.log_path()));
+        eventually("the broker answers Metadata", || {
+            if let Some(status) = self.exited() {
+                panic!("the broker ended at its start: {status}\n{}", self.log());
+            }
+            Client::try_connect(self.addr).is_some_and(|mut client| client.is_ready())
+        });
+    }
+
+    /// Starts the process on the directory as it is; it must end. Returns what it said.
+    pub(crate) fn refused(&self) -> String {
+        assert!(self.child.is_none(), "the broker runs");
+        self.second()
+    }
+
+    /// Starts a second process on the directory; it must end. Returns what it said.
+    pub(crate) fn second(&self) -> String {
+        let log = self.dir.join("second.log");
+        let _ = fs::remove_file(&log);
+        let mut child = self.spawn(&log);
+        let mut status = None;
+        eventually("the broker ends at its start", || {
+            status = child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        assert!(status.is_some_and(|status| !status.success()));
+        fs::read_to_string(&log).unwrap_or_default()
+    }
+
+    fn spawn(&self, log: &Path) -> Child {
         let binary = std::env::var("CORELOG_TEST_BINARY")
             .unwrap_or_else(|_| env!("CARGO_BIN_EXE_corelog-broker").to_owned());
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.log_path())
+            .open(log)
             .expect("the log file can be opened");
         let mut command = Command::new(binary);
         let mut set = |setting: String| {
@@ -99,19 +135,12 @@ impl Broker {
         for setting in &self.overrides {
             set(setting.clone());
         }
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)
             .spawn()
-            .expect("the broker can be started");
-        self.child = Some(child);
-        eventually("the broker answers Metadata", || {
-            if let Some(status) = self.exited() {
-                panic!("the broker ended at its start: {status}\n{}", self.log());
-            }
-            Client::try_connect(self.addr).is_some_and(|mut client| client.is_ready())
-        });
+            .expect("the broker can be started")
     }
 
     /// A new connection.

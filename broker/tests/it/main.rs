@@ -11,6 +11,7 @@
     reason = "tests drive the broker from outside, where there is no runtime and no simulated disk"
 )]
 
+mod adoption;
 mod client;
 mod compaction;
 mod compression;
@@ -28,6 +29,7 @@ mod limits;
 mod list_offsets;
 mod log_dirs;
 mod metadata;
+mod metadata_snapshots;
 mod offsets;
 mod produce;
 mod random;

@@ -191,6 +191,9 @@ impl Folder {
         let Some(damage) = &found.damage else {
             return Ok(());
         };
+        if let Some(magic) = damage.old_format {
+            return Err(self.old_format(at, found.valid_bytes, magic));
+        }
         let base = self.segments[at].base;
         let name = self.file(base, Content::Log);
         let path = self.dir.path(&name).display().to_string();
@@ -239,6 +242,17 @@ impl Folder {
             kept_in,
         });
         Ok(())
+    }
+
+    /// The refusal of what is of an old format at this position of segment number `at`.
+    pub(super) fn old_format(&self, at: usize, position: u64, magic: i8) -> OpenError {
+        let name = self.file(self.segments[at].base, Content::Log);
+        let path = self.dir.path(&name).display().to_string();
+        OpenError::OldFormat {
+            path,
+            position,
+            magic,
+        }
     }
 
     /// Removes segments behind a cut; they are empty.

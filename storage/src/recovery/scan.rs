@@ -41,6 +41,21 @@ pub(super) struct Damage {
     pub why: String,
     /// Behind it, by the length it claims, a valid batch follows: more than a torn end.
     pub data_behind: bool,
+    /// It is no damage but a whole message of magic 0 or 1.
+    pub old_format: Option<i8>,
+}
+
+/// The magic of a segment's first message when it is of an old format.
+pub(super) fn begins_in_old_format(
+    dir: &LogDir,
+    folder: &str,
+    base: Offset,
+) -> Result<Option<i8>, DiskError> {
+    let file = dir.open_file(
+        &format!("{folder}/{}", name::file(base, Content::Log)),
+        Mode::Read,
+    )?;
+    Reader::new(&file)?.old_format(0)
 }
 
 /// Scans and checks a whole segment.
@@ -80,7 +95,12 @@ pub(super) fn segment(
             Ok(batch) => batch,
             Err(why) => {
                 let data_behind = reader.data_behind(position, found.end_offset)?;
-                found.damage = Some(Damage { why, data_behind });
+                let old_format = reader.old_format(position)?;
+                found.damage = Some(Damage {
+                    why,
+                    data_behind,
+                    old_format,
+                });
                 break;
             }
         };
@@ -323,6 +343,36 @@ impl<'a> Reader<'a> {
         Ok(header)
     }
 
+    /// The magic of the message at a position when it is of an old format and its checksum is right: nothing that a
+    /// torn write could leave.
+    ///
+    /// ```text
+    /// offset i64 | size i32 | CRC-32 u32 | magic i8 | …
+    /// ```
+    fn old_format(&mut self, position: u64) -> Result<Option<i8>, DiskError> {
+        self.fill(position, OLD_HEADER_SIZE, HEADER_WINDOW_SIZE)?;
+        let Ok(Some(size)) = crate::batch::frame_size(self.at(position)) else {
+            return Ok(None);
+        };
+        let Some(magic) = self.at(position).get(OLD_HEADER_SIZE - 1).copied() else {
+            return Ok(None);
+        };
+        if !matches!(magic, 0 | 1) || size as u64 > self.size - position || size > OLD_SIZE_MAX {
+            return Ok(None);
+        }
+        self.fill(position, size, HEADER_WINDOW_SIZE)?;
+        let Some(message) = self.at(position).get(..size) else {
+            return Ok(None);
+        };
+        let Some((head, checked)) = message.split_at_checked(OLD_HEADER_SIZE - 1) else {
+            return Ok(None);
+        };
+        let mut crc = flate2::Crc::new();
+        crc.update(checked);
+        let stored = head.last_chunk().copied().map(u32::from_be_bytes);
+        Ok((stored == Some(crc.sum())).then_some(magic.cast_signed()))
+    }
+
     /// Whether a valid batch follows the damaged one at `position`, by the length that it claims.
     fn data_behind(&mut self, position: u64, end: Offset) -> Result<bool, DiskError> {
         let Some(header) = self.header(position)? else {
@@ -386,5 +436,8 @@ fn index(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
+const OLD_HEADER_SIZE: usize = 17;
+/// Above this a message of an old format is not looked at: no broker took one.
+const OLD_SIZE_MAX: usize = 64 << 20;
 const WINDOW_SIZE: usize = 1 << 20;
 const HEADER_WINDOW_SIZE: usize = 4 << 10;

@@ -18,6 +18,7 @@ const USAGE: &str = "usage: cargo dev <command>
   tidy                      the rules of the house that no compiler checks
   gen-wire [--check]        generate net/src/wire from net/schemas, or check that it is current
   clients [--quick] [NAME…] real clients against a broker, see broker/tests/clients
+  adopt [KIND…]             Kafka and this broker take turns on one directory, see broker/tests/adopt
   ci [--after-tests]        everything a commit must pass";
 
 fn main() -> ExitCode {
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
     let outcome = match name {
         "gen-wire" => gen_wire::run(rest).map(|()| true),
         "tidy" => tidy::run(root),
-        "clients" => clients(root, rest),
+        "clients" => script(root, "clients", rest),
+        "adopt" => script(root, "adopt", rest),
         "ci" => ci::run(root, rest),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
@@ -45,8 +47,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Hands over to the script that runs the real clients.
-fn clients(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
-    let script = root.join("broker/tests/clients/run");
+/// Hands over to the script of a folder in the broker's tests.
+fn script(root: &Path, name: &str, arguments: &[String]) -> anyhow::Result<bool> {
+    let script = root.join("broker/tests").join(name).join("run");
     Ok(Command::new(&script).args(arguments).status()?.success())
 }

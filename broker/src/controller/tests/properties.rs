@@ -154,7 +154,14 @@ proptest! {
 fn snapshot_of(node: &Node) -> Bytes {
     let time = Timestamp(1_700_000_000_000);
     let records = node.image.to_records();
-    snapshot::write(&records, 30, LeaderEpoch(1), time, time)
-        .expect("a snapshot")
-        .into()
+    snapshot::write(
+        &records,
+        node.image.quorum(),
+        30,
+        LeaderEpoch(1),
+        time,
+        time,
+    )
+    .expect("a snapshot")
+    .into()
 }

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use corelog_net::wire::Uuid;
 use corelog_storage::types::{LeaderEpoch, Timestamp};
 
-use super::{SnapshotError, SnapshotId, read, write};
+use super::{SnapshotError, SnapshotId, bootstrap_records, last_timestamp, read, write};
 use crate::config::Endpoint;
 use crate::metadata::bootstrap::{self, NodeRegistration, Restart};
-use crate::metadata::{Image, Replay};
+use crate::metadata::{Image, MetadataRecord, Quorum, Replay};
 
 fn node() -> NodeRegistration {
     NodeRegistration {
@@ -21,7 +21,7 @@ fn node() -> NodeRegistration {
 
 fn started() -> Image {
     let mut replay = Replay::default();
-    for record in bootstrap::empty_cluster() {
+    for record in bootstrap::empty_cluster(bootstrap::features()) {
         replay.record(record).expect("it fits");
     }
     for record in bootstrap::start(&Image::default(), &node(), 9, Restart::Clean) {
@@ -36,6 +36,7 @@ fn bytes(image: &Image) -> Vec<u8> {
     let (epoch, time) = (LeaderEpoch(3), Timestamp(1_700_000_000_000));
     write(
         &image.to_records(),
+        image.quorum(),
         image.metadata_version(),
         epoch,
         time,
@@ -166,4 +167,83 @@ fn a_node_takes_the_lead_of_what_it_holds() {
     let (later, _) = after.after(&unclean).expect("they fit");
     let epoch = |image: &Image| image.topic("plain").expect("a topic").partitions[0].leader_epoch;
     assert_eq!(epoch(&later), epoch(&after) + 1);
+}
+
+/// Where the footer's batch begins in the snapshot of one voter.
+const FOOTER: usize = 166;
+
+#[test]
+fn the_voters_of_a_quorum_that_names_them_survive_byte_for_byte() {
+    let kafka = include_bytes!(
+        "../../../tests/fixtures/metadata/standalone-00000000000000000000-0000000000.checkpoint"
+    );
+    let id = SnapshotId::default();
+    let image = read(Bytes::from_static(kafka), id).expect("a snapshot of Kafka");
+    assert_eq!(image.quorum().kraft_version, 1);
+    let [voter] = image.quorum().voters() else {
+        panic!("one voter: {:?}", image.quorum());
+    };
+    assert_eq!(voter.voter_id, 1);
+    assert_eq!(voter.endpoints[0].name, "CONTROLLER");
+    // Kafka took the time of the header's batch and of the footer's apart.
+    let (contained, header, footer) = (1_795_270_411_674, 1_795_270_411_684, 1_795_270_411_697);
+    assert_eq!(
+        last_timestamp(Bytes::from_static(kafka)),
+        Some(Timestamp(contained))
+    );
+    let ours = |now| {
+        image
+            .to_snapshot(Timestamp(contained), Timestamp(now))
+            .expect("a snapshot")
+    };
+    assert_eq!(ours(header)[..FOOTER], kafka[..FOOTER]);
+    assert_eq!(ours(footer)[FOOTER..], kafka[FOOTER..]);
+}
+
+#[test]
+fn a_new_cluster_begins_with_what_format_decides() {
+    let kafka = include_bytes!("../../../tests/fixtures/metadata/bootstrap.checkpoint");
+    let decided = bootstrap_records(Bytes::from_static(kafka)).expect("a file of Kafka");
+    assert_eq!(decided, bootstrap::features());
+    let time = Timestamp(1_795_270_411_652);
+    let quorum = Quorum::default();
+    let ours = write(&decided, &quorum, 30, LeaderEpoch(0), Timestamp(0), time).expect("it fits");
+    assert_eq!(ours.len(), kafka.len());
+    // The batch of the records, whose time is the one above.
+    assert_eq!(ours[83..336], kafka[83..336]);
+    assert!(matches!(
+        bootstrap_records(Bytes::from_static(&kafka[..336])),
+        Err(SnapshotError::NoFooter)
+    ));
+}
+
+#[test]
+fn an_older_release_begins_without_what_it_does_not_know() {
+    let record = |name: &str, level| {
+        MetadataRecord::from(corelog_net::wire::records::FeatureLevelRecord {
+            name: name.to_owned(),
+            feature_level: level,
+            ..Default::default()
+        })
+    };
+    let decided = vec![record("metadata.version", 7)];
+    assert_eq!(bootstrap::empty_cluster(decided.clone()), decided);
+    let mut replay = Replay::default();
+    for record in decided {
+        replay.record(record).expect("it fits");
+    }
+    let records = bootstrap::start(replay.image(), &node(), 3, Restart::Clean);
+    for level in 7..=30 {
+        for record in &records {
+            let mut out = Vec::new();
+            record
+                .encode(&mut out, level)
+                .expect("a record of its time");
+            let read = MetadataRecord::decode(&out.into()).expect("the record");
+            if let MetadataRecord::RegisterBroker(read) = read {
+                assert_eq!(read.log_dirs.is_empty(), level < 17, "{level}");
+                assert_eq!(read.cordoned_log_dirs.is_none(), level < 30, "{level}");
+            }
+        }
+    }
 }
