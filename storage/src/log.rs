@@ -26,6 +26,7 @@ mod lookup;
 mod read;
 mod swap;
 mod tail;
+mod transactions;
 mod work;
 
 use std::collections::VecDeque;

@@ -7,12 +7,14 @@
 //! **Not here** when snapshots are written (`log`), the aborted index's file (`index`), coordinators (`broker`).
 
 mod snapshot;
+mod verification;
 
 use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
 pub use snapshot::{Snapshot, SnapshotEntry, SnapshotError};
+pub use verification::{Guard, Standing, TransactionVersion};
 
 use crate::batch::{EndTransactionMarker, Header};
 use crate::limits::PRODUCER_BATCHES_CACHED;
@@ -21,8 +23,10 @@ use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 /// Who appends. A leader checks its clients; a follower takes what its leader has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A producing client, or this broker's own coordinators.
+    /// A producing client.
     Client,
+    /// This broker's own coordinators: their batches have epochs, but no sequences.
+    Coordinator,
     /// The leader, or the log itself during recovery.
     Replication,
 }
@@ -65,7 +69,7 @@ pub enum ProducerError {
         incoming: Sequence,
     },
     /// `INVALID_PRODUCER_EPOCH`.
-    #[error("producer {producer}: epoch {incoming} is older than {current}")]
+    #[error("producer {producer}: epoch {incoming} comes behind {current}")]
     StaleEpoch {
         /// The producer.
         producer: ProducerId,
@@ -83,6 +87,13 @@ pub enum ProducerError {
         producer: ProducerId,
         /// Where its transaction began.
         first_offset: Offset,
+    },
+    /// A transactional batch of a producer whose transaction is not open here and was not vouched for.
+    /// `INVALID_TXN_STATE`.
+    #[error("producer {producer} has no transaction open here")]
+    NotInTransaction {
+        /// The producer.
+        producer: ProducerId,
     },
     /// A marker from a coordinator that was replaced. `TRANSACTION_COORDINATOR_FENCED`.
     #[error("producer {producer}: coordinator epoch {incoming} is older than {current}")]
@@ -216,6 +227,7 @@ pub struct Producers {
     ongoing: BTreeMap<Offset, ProducerId>,
     /// Ended transactions whose marker is not yet below the high watermark: first offset → marker's offset.
     unreplicated: BTreeMap<Offset, Offset>,
+    verifications: verification::Verifications,
     /// The log has been taken account of up to here.
     end_offset: Offset,
     expiration_ms: i64,
@@ -229,6 +241,7 @@ impl Producers {
             states: BTreeMap::new(),
             ongoing: BTreeMap::new(),
             unreplicated: BTreeMap::new(),
+            verifications: verification::Verifications::default(),
             end_offset: Offset::ZERO,
             expiration_ms,
         }
@@ -309,7 +322,9 @@ impl Producers {
         let Some(state) = self.states.get(&producer) else {
             return Ok(Admission::Append);
         };
-        if let Some(batch) = state.duplicate(header) {
+        if origin == Origin::Client
+            && let Some(batch) = state.duplicate(header)
+        {
             return Ok(Admission::Duplicate(batch));
         }
         let (epoch, incoming) = (header.producer_epoch, header.base_sequence);
@@ -320,7 +335,8 @@ impl Producers {
                 current: state.epoch,
             });
         }
-        if state.epoch.is_some() && epoch != state.epoch && incoming.0 != 0 {
+        let sequenced = origin == Origin::Client;
+        if sequenced && state.epoch.is_some() && epoch != state.epoch && incoming.0 != 0 {
             let (incoming_epoch, current_epoch) = (epoch, state.epoch);
             return Err(ProducerError::NewEpochNotFromZero {
                 producer,
@@ -329,7 +345,10 @@ impl Producers {
                 incoming,
             });
         }
-        if state.epoch.is_some() && epoch == state.epoch && !incoming.follows(state.last_sequence())
+        if sequenced
+            && state.epoch.is_some()
+            && epoch == state.epoch
+            && !incoming.follows(state.last_sequence())
         {
             let last = state.last_sequence();
             return Err(ProducerError::OutOfOrderSequence {
@@ -349,11 +368,13 @@ impl Producers {
         }
     }
 
-    /// Whether a marker may be appended.
+    /// Whether a marker may be appended. Under version 2 the coordinator has raised the epoch: one that is not above
+    /// the producer's is late, unless nothing is open: then it is the repetition of a marker that ended it.
     pub fn admit_marker(
         &self,
         header: &Header,
         marker: EndTransactionMarker,
+        version: TransactionVersion,
         origin: Origin,
     ) -> Result<(), ProducerError> {
         let producer = header.producer_id;
@@ -363,7 +384,10 @@ impl Producers {
         if origin == Origin::Replication {
             return Ok(());
         }
-        if header.producer_epoch < state.epoch {
+        let late = version == TransactionVersion::Two
+            && header.producer_epoch == state.epoch
+            && state.transaction.is_some();
+        if header.producer_epoch < state.epoch || late {
             let (incoming, current) = (header.producer_epoch, state.epoch);
             return Err(ProducerError::StaleEpoch {
                 producer,
@@ -407,6 +431,7 @@ impl Producers {
         if header.attributes.is_transactional() && state.transaction.is_none() {
             state.transaction = Some(header.base_offset);
             self.ongoing.insert(header.base_offset, header.producer_id);
+            self.verifications.remove(header.producer_id);
         }
     }
 
@@ -421,6 +446,7 @@ impl Producers {
         if !header.has_producer() {
             return None;
         }
+        self.verifications.remove(header.producer_id);
         let epoch = header.producer_epoch;
         let state = self
             .states
@@ -483,6 +509,7 @@ impl Producers {
         self.states.clear();
         self.ongoing.clear();
         self.unreplicated.clear();
+        self.verifications.clear();
         self.end_offset = end_offset;
     }
 
@@ -490,6 +517,7 @@ impl Producers {
     pub fn expire(&mut self, now: Timestamp) -> usize {
         let before = self.states.len();
         let expiration_ms = self.expiration_ms;
+        self.verifications.expire(now, expiration_ms);
         self.states
             .retain(|_, state| !expired(state, now, expiration_ms));
         before - self.states.len()

@@ -19,7 +19,7 @@ use super::{Active, Log, RecentEntry};
 use crate::batch::{Batch, EndTransactionMarker, TimestampType};
 use crate::disk::{DiskError, File, LogDir, Mode, is_full};
 use crate::index::{INDEX_ENTRY_SIZE, IndexEntry, TIME_ENTRY_SIZE, TimeEntry};
-use crate::producer::{self, AbortedTransaction, Admission, ProducerError};
+use crate::producer::{self, AbortedTransaction, Admission, ProducerError, TransactionVersion};
 use crate::segment::{Segment, name::Content};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -36,6 +36,16 @@ pub enum Origin {
     Coordinator,
     /// The partition's leader: offsets and epochs are its, and must continue this log.
     Replication,
+}
+
+impl Origin {
+    fn of_producer(self) -> producer::Origin {
+        match self {
+            Self::Client => producer::Origin::Client,
+            Self::Coordinator => producer::Origin::Coordinator,
+            Self::Replication => producer::Origin::Replication,
+        }
+    }
 }
 
 /// What an append did.
@@ -722,20 +732,16 @@ impl Log {
             let header = batch.header();
             if header.attributes.is_control() {
                 if let Some(marker) = end_marker(batch) {
-                    let origin = match origin {
-                        Origin::Client | Origin::Coordinator => producer::Origin::Client,
-                        Origin::Replication => producer::Origin::Replication,
-                    };
-                    self.producers.admit_marker(header, marker, origin)?;
+                    // `append_marker` has asked for more where the coordinator goes by version 2.
+                    let version = TransactionVersion::One;
+                    self.producers
+                        .admit_marker(header, marker, version, origin.of_producer())?;
                 }
                 continue;
             }
-            // A coordinator's batches carry a producer id without a sequence.
-            let origin = match origin {
-                Origin::Client => producer::Origin::Client,
-                Origin::Coordinator | Origin::Replication => producer::Origin::Replication,
-            };
-            if let Admission::Duplicate(then) = self.producers.admit(header, origin)? {
+            if let Admission::Duplicate(then) =
+                self.producers.admit(header, origin.of_producer())?
+            {
                 return Ok(Some(Appended {
                     first_offset: then.first_offset(),
                     last_offset: then.last_offset,

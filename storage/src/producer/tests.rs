@@ -78,7 +78,7 @@ impl Partition {
             .unwrap();
         let header = self.placed(batch);
         self.producers
-            .admit_marker(&header, marker, Origin::Client)
+            .admit_marker(&header, marker, TransactionVersion::One, Origin::Client)
             .unwrap();
         let completed = self.producers.append_marker(&header, marker);
         self.end = header.next_offset();
@@ -301,7 +301,7 @@ fn markers_of_old_epochs_and_coordinators_are_fenced() {
         };
         partition
             .producers
-            .admit_marker(&header(epoch), marker, origin)
+            .admit_marker(&header(epoch), marker, TransactionVersion::One, origin)
     };
     assert!(matches!(
         admit(4, 3, Origin::Client),
@@ -376,4 +376,118 @@ fn moving_the_start_drops_ended_transactions_only() {
     assert!(
         partition.producers.is_empty() && partition.producers.first_unstable_offset().is_none()
     );
+}
+
+#[test]
+fn a_transaction_begins_only_with_the_coordinators_word() {
+    let (mut partition, now) = (Partition::new(), Timestamp(0));
+    let begin = |partition: &mut Partition, epoch, sequence| {
+        partition.producers.begin_verification(
+            ProducerId(1),
+            ProducerEpoch(epoch),
+            Sequence(sequence),
+            TransactionVersion::One,
+            now,
+        )
+    };
+    let refused = Err(ProducerError::NotInTransaction {
+        producer: ProducerId(1),
+    });
+    let first = partition.header(1, 0, 0, 1, true);
+    let admit = |partition: &Partition, header: &Header, guard| {
+        partition.producers.admit_in_transaction(header, guard)
+    };
+    assert_eq!(admit(&partition, &first, Guard::NONE), refused);
+    let Standing::Unverified(guard) = begin(&mut partition, 0, 0) else {
+        panic!("nothing is open yet");
+    };
+    let again = begin(&mut partition, 0, 3);
+    assert_eq!(again, Standing::Unverified(guard), "one guard per producer");
+    let later = partition.header(1, 0, 3, 1, true);
+    assert!(
+        matches!(
+            admit(&partition, &later, guard),
+            Err(ProducerError::OutOfOrderSequence { .. })
+        ),
+        "the earliest announced comes first"
+    );
+    assert_eq!(admit(&partition, &first, guard), Ok(()));
+    partition.write(1, 0, 0);
+    assert_eq!(begin(&mut partition, 0, 1), Standing::Ongoing);
+    let second = partition.header(1, 0, 1, 1, true);
+    assert_eq!(admit(&partition, &second, Guard::NONE), Ok(()));
+
+    // The transaction is aborted and another one begins: what was promised before the marker is worth nothing.
+    partition.end_transaction(1, 0, MARKER);
+    assert_eq!(admit(&partition, &second, guard), refused);
+    let stale = begin(&mut partition, 0, 1);
+    assert!(stale != Standing::Unverified(guard) && stale != Standing::Ongoing);
+    partition.end_transaction(1, 0, MARKER);
+    let Standing::Unverified(stale) = stale else {
+        return;
+    };
+    assert_eq!(
+        admit(&partition, &second, stale),
+        refused,
+        "a marker came between"
+    );
+}
+
+#[test]
+fn a_producer_of_version_2_without_a_past_begins_at_sequence_0() {
+    let mut partition = Partition::new();
+    for (sequence, fits) in [(4, false), (0, true)] {
+        let standing = partition.producers.begin_verification(
+            ProducerId(1),
+            ProducerEpoch(0),
+            Sequence(sequence),
+            TransactionVersion::Two,
+            Timestamp(0),
+        );
+        let Standing::Unverified(guard) = standing else {
+            panic!("nothing is open yet");
+        };
+        let header = partition.header(1, 0, sequence, 1, true);
+        let admitted = partition.producers.admit_in_transaction(&header, guard);
+        assert_eq!(admitted.is_ok(), fits, "sequence {sequence}");
+    }
+}
+
+#[test]
+fn a_marker_of_version_2_has_an_epoch_of_its_own() {
+    let mut partition = Partition::new();
+    let admit = |partition: &Partition, epoch| {
+        let header = *MARKER
+            .batch(ProducerId(1), ProducerEpoch(epoch), Timestamp(0))
+            .unwrap()
+            .header();
+        let version = TransactionVersion::Two;
+        partition
+            .producers
+            .admit_marker(&header, MARKER, version, Origin::Coordinator)
+            .is_ok()
+    };
+    partition.write(1, 5, 0);
+    assert!(!admit(&partition, 5), "it belongs to a transaction before");
+    assert!(admit(&partition, 6));
+    partition.end_transaction(1, 6, MARKER);
+    assert!(
+        admit(&partition, 6),
+        "the repetition of one that was written"
+    );
+    assert!(!admit(&partition, 5));
+    partition.write(1, 6, 0);
+    assert!(!admit(&partition, 6), "late: the next transaction is open");
+}
+
+/// Offsets are written by the group coordinator: without sequences, but not for a producer that was replaced.
+#[test]
+fn a_zombies_commit_is_refused() {
+    let mut partition = Partition::new();
+    partition.end_transaction(1, 3, MARKER);
+    for (epoch, fits) in [(2, false), (3, true), (4, true)] {
+        let header = partition.header(1, epoch, -1, 1, true);
+        let admitted = partition.producers.admit(&header, Origin::Coordinator);
+        assert_eq!(admitted.is_ok(), fits, "epoch {epoch}");
+    }
 }
