@@ -12,6 +12,7 @@
 //! Not here: input and output, clocks, wire structs (`handlers`), finding the coordinator (`metadata`).
 
 use bytes::Bytes;
+use corelog_storage::producer::Guard;
 
 mod classic;
 mod coordinator;
@@ -27,13 +28,13 @@ mod tests;
 mod timers;
 
 pub use coordinator::Coordinator;
-pub use error::{AppendError, GroupError};
+pub use error::{AppendError, GroupError, ProducerFault};
 pub use message::{
     CommitPartition, CommitTopic, CommittedTopic, DeleteGroup, DescribeGroup, DescribedGroup,
     DescribedMember, FetchTopic, FetchedPartition, FetchedTopic, Heartbeat, JoinGroup,
     JoinProtocol, JoinedGroup, JoinedMember, LeaveGroup, LeavingMember, LeftMember, ListGroups,
-    ListedGroup, OffsetCommit, OffsetDelete, OffsetFetch, Reply, Request, SyncGroup, SyncedGroup,
-    Token,
+    ListedGroup, Marker, OffsetCommit, OffsetDelete, OffsetFetch, Reply, Request, SyncGroup,
+    SyncedGroup, Token, TxnOffsetCommit,
 };
 pub use settings::GroupSettings;
 
@@ -70,6 +71,13 @@ pub enum Event {
         /// Why.
         error: AppendError,
     },
+    /// The log would not take this one append, before anything of it was written; said before the next step.
+    AppendRefused {
+        /// Which.
+        ticket: Ticket,
+        /// Why.
+        error: AppendError,
+    },
 }
 
 /// Numbers the appends of one coordinator, from one upward.
@@ -90,8 +98,29 @@ pub struct Effects {
 pub struct Append {
     /// To be named in [`Event::Appended`] or [`Event::AppendFailed`].
     pub ticket: Ticket,
-    /// Never empty.
+    /// In whose name.
+    pub writer: Writer,
+    /// Empty for a marker only.
     pub records: Vec<Record>,
+}
+
+/// In whose name records are written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Writer {
+    /// The coordinator's own.
+    #[default]
+    Coordinator,
+    /// A producer's, within its transaction.
+    Producer {
+        /// Its id.
+        id: i64,
+        /// Its epoch.
+        epoch: i16,
+        /// What the partition gave when it was asked; `None`: nothing need be shown.
+        guard: Option<Guard>,
+    },
+    /// The end of a transaction.
+    Marker(Marker),
 }
 
 /// One record of the offsets partition.

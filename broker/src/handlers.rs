@@ -11,6 +11,8 @@
 //!
 //! Not here: framing, response order (`corelog_net::connection`), Produce's and Fetch's own walks.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod alter_replica_log_dirs;
@@ -24,9 +26,12 @@ pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
+pub(crate) mod describe_producers;
 pub(crate) mod describe_quorum;
 pub(crate) mod describe_topic_partitions;
+pub(crate) mod describe_transactions;
 pub(crate) mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod error_code;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
@@ -40,6 +45,7 @@ pub(crate) mod list_config_resources;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod list_partition_reassignments;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
@@ -47,6 +53,9 @@ pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
 pub(crate) mod sync_group;
+pub(crate) mod transactions;
+pub(crate) mod txn_offset_commit;
+pub(crate) mod write_txn_markers;
 
 use std::cell::Cell;
 use std::ops::RangeInclusive;
@@ -101,6 +110,11 @@ apis! {
     DeleteRecords             0..=2   => delete_records;
     InitProducerId            0..=5   => init_producer_id;
     OffsetForLeaderEpoch      2..=4   => offset_for_leader_epoch;
+    AddPartitionsToTxn        0..=5   => add_partitions_to_txn;
+    AddOffsetsToTxn           0..=4   => add_offsets_to_txn;
+    EndTxn                    0..=5   => end_txn;
+    WriteTxnMarkers           1..=2   => write_txn_markers;
+    TxnOffsetCommit           0..=5   => txn_offset_commit;
     DescribeConfigs           1..=4   => describe_configs;
     AlterConfigs              0..=2   => alter_configs;
     AlterReplicaLogDirs       1..=2   => alter_replica_log_dirs;
@@ -114,6 +128,9 @@ apis! {
     OffsetDelete              0..=0   => offset_delete;
     DescribeQuorum            0..=2   => describe_quorum;
     DescribeCluster           0..=2   => describe_cluster;
+    DescribeProducers         0..=0   => describe_producers;
+    DescribeTransactions      0..=0   => describe_transactions;
+    ListTransactions          0..=2   => list_transactions;
     ListConfigResources       0..=1   => list_config_resources;
     DescribeTopicPartitions   0..=0   => describe_topic_partitions;
 }

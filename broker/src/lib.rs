@@ -10,3 +10,4 @@ mod mesh;
 pub mod metadata;
 mod partition;
 mod shard;
+pub mod txn;

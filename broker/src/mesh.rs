@@ -15,6 +15,9 @@
 //!   Adopt, Open, Listen, Checkpoint, Sizes, DirectoryFailed, Drain, Close ──► (nothing)
 //! ```
 //!
+//! Txn may call Control (`Txn ──► Control`), for producer ids. Markers of transactions go from tasks of the coordinator's shard to Group and Data; what producing
+//! asks of Txn, the connection's shard asks, before it sends anything to Data.
+//!
 //! Not here: what a request does (`shard.rs`), the queues themselves (`corelog_runtime::mesh`).
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +28,8 @@ use std::sync::Arc;
 
 use corelog_net::server::{Accepted, Admission};
 use corelog_runtime::{Map, Port, Receiver, Semaphore, Sender, oneshot};
+use corelog_storage::producer::Standing;
+use corelog_storage::types::TopicId;
 
 use crate::group;
 use crate::metadata::{Delta, Image};
@@ -33,6 +38,7 @@ use crate::partition::lookup::{Looked, LookupCall};
 use crate::partition::read::{FetchCall, Fetched};
 use crate::shard::logs::{Checkpoints, Opened};
 use crate::shard::{LogOffsets, LogSize, control};
+use crate::txn;
 
 /// Calls of one shard to another that may wait for their reply. A long poll and a member that waits
 /// for its group hold one each, so there are enough for every connection of a busy shard.
@@ -52,6 +58,15 @@ pub(crate) enum Request {
     Group {
         partition: i32,
         request: Box<group::Request>,
+    },
+    /// Data: whether these producers have their transactions open in partitions of the shard.
+    Verify(Vec<crate::shard::verify::Unverified>),
+    /// Data: what partitions of the shard, by topic and number, know of their producers.
+    Producers(Vec<(TopicId, i32)>),
+    /// Txn: a request to the coordinator of one transaction partition.
+    Txn {
+        partition: i32,
+        request: Box<txn::Request>,
     },
     /// Control: a question to the controller, on shard 0.
     Control(Box<control::Question>),
@@ -88,6 +103,12 @@ pub(crate) enum Reply {
     Looked(Vec<Looked>),
     /// To [`Request::Group`].
     Group(Box<group::Reply>),
+    /// To [`Request::Verify`], in the order of its parts.
+    Standings(Vec<Option<Standing>>),
+    /// To [`Request::Producers`], in the order of its parts.
+    Producers(Vec<Option<Vec<crate::shard::verify::KnownProducer>>>),
+    /// To [`Request::Txn`].
+    Txn(Box<txn::Reply>),
     /// To [`Request::Control`].
     Control(Box<control::Answer>),
     /// To [`Request::Open`].

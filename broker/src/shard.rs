@@ -8,6 +8,9 @@
 //!
 //! Not here: start and stop (`boot.rs`), APIs (`handlers.rs`).
 
+pub(crate) mod transactions;
+pub(crate) mod verify;
+
 pub(crate) mod cache;
 pub(crate) mod cleaner;
 pub(crate) mod control;
@@ -39,6 +42,7 @@ use crate::handlers::{self, Context, Turn};
 use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::partition::{Parked, Partition};
+use crate::txn::TxnSettings;
 use cache::CacheWindow;
 use cleaner::Cleaner;
 use control::Control;
@@ -47,6 +51,7 @@ use disks::{Allowances, Disks};
 use flush::Queue;
 use logs::Unserved;
 use producer_ids::ProducerIds;
+use transactions::Transactions;
 
 /// What of the settings the hot path asks for.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +107,7 @@ pub(crate) struct Shard {
     pub(crate) cleaner: Cleaner,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) coordinators: Coordinators,
+    pub(crate) transactions: Transactions,
     pub(crate) producer_ids: ProducerIds,
     /// The controller; on shard 0 only.
     pub(crate) control: OnceCell<Control>,
@@ -162,6 +168,7 @@ impl Shard {
             cleaner: Cleaner::new(),
             sessions: RefCell::new(Sessions::new(slots)),
             coordinators: Coordinators::new(group_settings),
+            transactions: Transactions::new(txn_settings(&parts.config.transaction)),
             producer_ids: ProducerIds::new(),
             control: OnceCell::new(),
             server: OnceCell::new(),
@@ -182,6 +189,7 @@ impl Shard {
         spawn("flush", Rc::clone(&shard).write_for_ever()).detach();
         spawn("sync", Rc::clone(&shard).sync_for_ever()).detach();
         spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
+        spawn("transaction timers", Rc::clone(&shard).tick_transactions()).detach();
         spawn("housekeeping", Rc::clone(&shard).keep_house_for_ever()).detach();
         spawn("watch disks", Rc::clone(&shard).watch_disks_for_ever()).detach();
         spawn("cleaner", Rc::clone(&shard).clean_for_ever()).detach();
@@ -330,6 +338,19 @@ impl Shard {
             mesh::Request::Group { partition, request } => Box::pin(async move {
                 mesh::Reply::Group(Box::new(self.group(partition, *request).await))
             }),
+            mesh::Request::Txn { partition, request } => {
+                Box::pin(
+                    async move { mesh::Reply::Txn(Box::new(self.txn(partition, *request).await)) },
+                )
+            }
+            mesh::Request::Verify(wanted) => {
+                let standings = self.standings(&wanted);
+                Box::pin(async move { mesh::Reply::Standings(standings) })
+            }
+            mesh::Request::Producers(wanted) => {
+                let producers = self.producers(&wanted);
+                Box::pin(async move { mesh::Reply::Producers(producers) })
+            }
             mesh::Request::Control(request) => Box::pin(async move {
                 self.control(*request)
                     .await
@@ -394,6 +415,18 @@ fn group_settings(config: &crate::config::broker::GroupConfig) -> GroupSettings 
         offsets_retention_ms: config.offsets_retention_ms,
         offsets_retention_check_interval_ms: unsigned(config.offsets_retention_check_interval_ms),
         ..GroupSettings::default()
+    }
+}
+
+/// The settings of transactions as their coordinators take them.
+fn txn_settings(config: &crate::config::broker::TransactionConfig) -> TxnSettings {
+    let unsigned = |ms: i64| u64::try_from(ms).unwrap_or(0);
+    TxnSettings {
+        timeout_ms_max: config.max_timeout_ms,
+        id_expiration_ms: config.id_expiration_ms,
+        abort_interval_ms: unsigned(config.abort_timed_out_interval_ms),
+        expiry_interval_ms: unsigned(config.remove_expired_interval_ms),
+        ..TxnSettings::default()
     }
 }
 

@@ -166,6 +166,16 @@ pub struct TransactionConfig {
     pub max_timeout_ms: i32,
     /// `transactional.id.expiration.ms`.
     pub id_expiration_ms: i64,
+    /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
+    pub abort_timed_out_interval_ms: i64,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+    pub remove_expired_interval_ms: i64,
+    /// `transaction.partition.verification.enable`.
+    pub verify_partitions: bool,
+    /// `add.partitions.to.txn.retry.backoff.ms`.
+    pub add_retry_ms: i64,
+    /// `add.partitions.to.txn.retry.backoff.max.ms`.
+    pub add_retry_ms_max: i64,
     /// `transaction.state.log.num.partitions`.
     pub state_log_num_partitions: i32,
     /// `transaction.state.log.replication.factor`.
@@ -396,6 +406,13 @@ impl TransactionConfig {
         Self {
             max_timeout_ms: values.int("transaction.max.timeout.ms"),
             id_expiration_ms: values.number("transactional.id.expiration.ms"),
+            abort_timed_out_interval_ms: values
+                .number("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+            remove_expired_interval_ms: values
+                .number("transaction.remove.expired.transaction.cleanup.interval.ms"),
+            verify_partitions: values.flag("transaction.partition.verification.enable"),
+            add_retry_ms: values.number("add.partitions.to.txn.retry.backoff.ms"),
+            add_retry_ms_max: values.number("add.partitions.to.txn.retry.backoff.max.ms"),
             state_log_num_partitions: values.int("transaction.state.log.num.partitions"),
             state_log_replication_factor: values.short("transaction.state.log.replication.factor"),
             state_log_min_isr: values.int("transaction.state.log.min.isr"),

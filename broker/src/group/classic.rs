@@ -30,6 +30,15 @@ mod sync;
 
 pub(super) use join::Replaced;
 
+/// When offsets are to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitKind {
+    /// At once.
+    Plain,
+    /// With their transaction.
+    Transactional,
+}
+
 /// Where a group is in its rebalance. A dead group is one that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -285,6 +294,7 @@ impl ClassicGroup {
         member_id: &str,
         instance_id: Option<&str>,
         generation: i32,
+        kind: CommitKind,
     ) -> Result<(), GroupError> {
         if generation < 0 && self.state == State::Empty {
             return Ok(());
@@ -294,11 +304,13 @@ impl ClassicGroup {
             if generation != self.generation {
                 return Err(GroupError::IllegalGeneration);
             }
-        } else if self.state != State::Empty {
+        } else if kind == CommitKind::Plain && self.state != State::Empty {
+            // Old transactional producers name no member.
             return Err(GroupError::UnknownMemberId);
         }
-        // The member knows the new generation but not yet what it owns in it.
-        if self.state == State::CompletingRebalance {
+        // The member knows the new generation but not yet what it owns in it. A transaction's offsets are of what it
+        // did before.
+        if kind == CommitKind::Plain && self.state == State::CompletingRebalance {
             return Err(GroupError::RebalanceInProgress);
         }
         Ok(())

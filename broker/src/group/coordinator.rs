@@ -8,10 +8,13 @@
 //!
 //! Not here: what a group does (`classic`, `offsets`).
 
+mod commits;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use self::commits::write_marker;
 use super::classic::{ClassicGroup, State};
 use super::log::{self, Stored};
 use super::offsets::{Change, Committed, Offsets};
@@ -20,8 +23,8 @@ use super::step::{After, Alarm, Outcomes, Step};
 use super::timers::Timers;
 use super::{
     Append, AppendError, CommittedTopic, Effects, Event, GroupError, GroupSettings, GroupType,
-    JoinGroup, ListGroups, ListedGroup, Now, OffsetCommit, OffsetDelete, OffsetFetch, Outcome,
-    ReplayError, Reply, Request, Ticket, Token,
+    JoinGroup, ListGroups, ListedGroup, Now, OffsetDelete, OffsetFetch, Outcome, ReplayError,
+    Reply, Request, Ticket, Token, Writer,
 };
 
 /// All groups of one partition of `__consumer_offsets`.
@@ -163,7 +166,7 @@ impl Coordinator {
                     .or_default()
                     .insert(id.clone());
                 let offsets = &mut self.group_or_new(&id).offsets;
-                offsets.replay_transactional(producer, topic, partition, value);
+                offsets.hold(producer, topic, partition, value);
             }
             (value @ Some(_), None) => {
                 self.group_or_new(&id)
@@ -186,7 +189,7 @@ impl Coordinator {
             if let Some(group) = self.groups.get_mut(&id) {
                 group
                     .offsets
-                    .replay_marker(producer_id, outcome == Outcome::Commit);
+                    .end_transaction(producer_id, outcome == Outcome::Commit);
             }
             self.drop_if_trivial(&id);
         }
@@ -266,6 +269,9 @@ impl Coordinator {
             Event::TopicsDeleted(topics) => self.forget_topics(now, &topics, &mut out),
             Event::Appended(through) => self.appended(now, through, &mut out),
             Event::AppendFailed { from, error } => self.append_failed(now, from, error, &mut out),
+            Event::AppendRefused { ticket, error } => {
+                self.append_refused(now, ticket, error, &mut out);
+            }
         }
         self.finish(out)
     }
@@ -305,8 +311,9 @@ impl Coordinator {
             records,
             replies,
             after,
+            writer,
         } = out;
-        if records.is_empty() {
+        if records.is_empty() && !matches!(writer, Writer::Marker(_)) {
             assert!(
                 after.is_empty(),
                 "what waits for an append came with records"
@@ -331,7 +338,11 @@ impl Coordinator {
         }
         self.appends.push_back((ticket, after));
         Effects {
-            append: Some(Append { ticket, records }),
+            append: Some(Append {
+                ticket,
+                writer,
+                records,
+            }),
             replies,
         }
     }
@@ -352,6 +363,10 @@ impl Coordinator {
         match request {
             Request::JoinGroup(request) => self.join_group(now, token, *request, out),
             Request::OffsetCommit(request) => self.commit(now, token, request, out),
+            Request::TxnOffsetCommit(request) => {
+                self.commit_in_transaction(now, token, *request, out);
+            }
+            Request::Marker(marker) => write_marker(token, marker, out),
             Request::OffsetFetch(request) => {
                 out.replies
                     .push((token, Reply::OffsetFetch(Ok(self.fetch(request)))));
@@ -477,95 +492,6 @@ impl Coordinator {
             Request::LeaveGroup(request) => classic.leave(&mut cx, token, request),
             _ => unreachable!("only requests of members come here"),
         }
-    }
-
-    fn commit(&mut self, now: Now, token: Token, request: OffsetCommit, out: &mut Outcomes) {
-        if let Err(error) = self.check_commit(&request) {
-            out.replies
-                .push((token, Reply::OffsetCommit(request.verdict(Some(error)))));
-            return;
-        }
-        let known = self
-            .groups
-            .get_key_value(&*request.group_id)
-            .map(|(id, _)| id.clone());
-        let id: Arc<str> = known.unwrap_or_else(|| request.group_id.as_str().into());
-        let mut sequence = self.sequence;
-        let (mut cx, groups) = self.context(now, out);
-        let group = groups
-            .entry(id.clone())
-            .or_insert_with(|| Group::simple(id.clone()));
-        let Protocol::Classic(classic) = &mut group.protocol;
-        classic.heard_committing(&mut cx, &request.member_id);
-        let expire_ms =
-            (request.retention_ms >= 0).then(|| now.wall_ms.saturating_add(request.retention_ms));
-        let mut changes = Vec::new();
-        let mut verdicts = Vec::with_capacity(request.topics.len());
-        for topic in request.topics {
-            let name = group.offsets.topic_name(&topic.name);
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for commit in topic.partitions {
-                let metadata = commit.metadata.unwrap_or_default();
-                sequence += 1;
-                let committed = Committed {
-                    offset: commit.offset,
-                    leader_epoch: commit.leader_epoch,
-                    metadata: metadata.into(),
-                    commit_ms: now.wall_ms,
-                    expire_ms,
-                    topic_id: topic.topic_id,
-                    sequence,
-                };
-                let fits = committed.metadata.len() <= cx.settings.offset_metadata_size_max;
-                match log::offset(&id, &name, commit.partition, &committed) {
-                    Ok(record) if fits => {
-                        cx.write(record);
-                        let (topic, partition) = (name.clone(), commit.partition);
-                        changes.push(Change {
-                            topic,
-                            partition,
-                            value: Some(committed),
-                        });
-                        partitions.push((commit.partition, None));
-                    }
-                    Ok(_) | Err(_) => {
-                        partitions
-                            .push((commit.partition, Some(GroupError::OffsetMetadataTooLarge)));
-                    }
-                }
-            }
-            verdicts.push(CommittedTopic {
-                name: topic.name,
-                topic_id: topic.topic_id,
-                partitions,
-            });
-        }
-        if !changes.is_empty() {
-            cx.out.after.push(After::Offsets {
-                group: id.clone(),
-                changes,
-            });
-        }
-        cx.reply_when_stored(token, Reply::OffsetCommit(verdicts));
-        self.sequence = sequence;
-        if out.records.is_empty() {
-            self.drop_if_trivial(&id);
-        }
-    }
-
-    fn check_commit(&self, request: &OffsetCommit) -> Result<(), GroupError> {
-        let Some(group) = self.groups.get(&*request.group_id) else {
-            // A consumer that is in no group, or an administrator, makes a group by committing.
-            return match request.generation_id {
-                ..0 => Ok(()),
-                _ if request.knows_group_id_not_found => Err(GroupError::GroupIdNotFound),
-                _ => Err(GroupError::IllegalGeneration),
-            };
-        };
-        let instance_id = request.instance_id.as_deref();
-        group
-            .classic()
-            .check_commit(&request.member_id, instance_id, request.generation_id)
     }
 
     fn fetch(&self, request: OffsetFetch) -> Vec<super::FetchedTopic> {
@@ -764,7 +690,7 @@ impl Coordinator {
         let mut touched = BTreeSet::new();
         for (ticket, after) in failed {
             for after in after {
-                if let After::Offsets { group, .. } = &after {
+                if let After::Offsets { group, .. } | After::Held { group, .. } = &after {
                     touched.insert(group.clone());
                 }
                 self.settle(now, ticket, after, Err((from, error)), out);
@@ -774,6 +700,20 @@ impl Coordinator {
         self.restate_latest();
         for id in touched {
             self.drop_if_trivial(&id);
+        }
+    }
+
+    /// The log would not take this append; others are not concerned.
+    fn append_refused(&mut self, now: Now, ticket: Ticket, error: AppendError, out: &mut Outcomes) {
+        let refused = self.appends.iter().position(|(one, _)| *one == ticket);
+        let Some((_, after)) = refused.and_then(|at| self.appends.remove(at)) else {
+            return;
+        };
+        for after in after {
+            if let After::Held { group, .. } = &after {
+                self.drop_if_trivial(group);
+            }
+            self.settle(now, ticket, after, Err((ticket, error)), out);
         }
     }
 
@@ -818,6 +758,23 @@ impl Coordinator {
                         Ok(()) => group.offsets.store(ticket, change),
                         Err((from, _)) => group.offsets.take_back(from, &change),
                     }
+                }
+            }
+            After::Held {
+                group,
+                producer_id,
+                changes,
+            } => {
+                if stored.is_ok() {
+                    self.hold(producer_id, &group, changes);
+                }
+            }
+            After::Ended {
+                producer_id,
+                outcome,
+            } => {
+                if stored.is_ok() {
+                    self.replay_marker(producer_id, outcome);
                 }
             }
             After::Assigned {

@@ -62,6 +62,9 @@ pub enum GroupError {
     /// `GROUP_SUBSCRIBED_TO_TOPIC`
     #[error("the group is subscribed to the topic")]
     GroupSubscribedToTopic,
+    /// As the partition said.
+    #[error("{0}")]
+    Producer(ProducerFault),
     /// `UNKNOWN_SERVER_ERROR`
     #[error("the broker failed")]
     Unknown,
@@ -85,6 +88,23 @@ pub enum AppendError {
     /// The records do not fit in a batch of the offsets topic.
     #[error("the records are too large for the offsets topic")]
     TooLarge,
+    /// The producer of the transaction may not write there.
+    #[error("{0}")]
+    Producer(ProducerFault),
+}
+
+/// Why a partition takes nothing of a producer's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum ProducerFault {
+    /// `INVALID_PRODUCER_EPOCH`
+    #[error("the producer's epoch is not the newest")]
+    StaleEpoch,
+    /// `INVALID_TXN_STATE`
+    #[error("the producer has no such transaction open")]
+    NoTransaction,
+    /// `TRANSACTION_COORDINATOR_FENCED`
+    #[error("the transaction coordinator was replaced")]
+    CoordinatorFenced,
 }
 
 impl AppendError {
@@ -94,6 +114,7 @@ impl AppendError {
             Self::NotLeader | Self::Storage => GroupError::NotCoordinator,
             Self::Unavailable | Self::TimedOut => GroupError::NotAvailable,
             Self::TooLarge => GroupError::Unknown,
+            Self::Producer(fault) => GroupError::Producer(fault),
         }
     }
 
@@ -101,9 +122,11 @@ impl AppendError {
     pub fn for_commit(self) -> GroupError {
         match self {
             Self::TooLarge => GroupError::InvalidCommitOffsetSize,
-            Self::NotLeader | Self::Storage | Self::Unavailable | Self::TimedOut => {
-                self.for_group()
-            }
+            Self::NotLeader
+            | Self::Storage
+            | Self::Unavailable
+            | Self::TimedOut
+            | Self::Producer(_) => self.for_group(),
         }
     }
 }

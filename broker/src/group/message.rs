@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use corelog_storage::producer::{Guard, TransactionVersion};
 
-use super::{AppendError, GroupError};
+use super::{AppendError, GroupError, Outcome};
 
 /// Names a waiting request. The shell chooses it and finds the waiter by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,10 @@ pub enum Request {
     LeaveGroup(LeaveGroup),
     /// `OffsetCommit`
     OffsetCommit(OffsetCommit),
+    /// `TxnOffsetCommit`
+    TxnOffsetCommit(Box<TxnOffsetCommit>),
+    /// `WriteTxnMarkers`, for this partition of the offsets topic
+    Marker(Marker),
     /// `OffsetFetch`, one group of it
     OffsetFetch(OffsetFetch),
     /// `OffsetDelete`
@@ -49,8 +54,10 @@ pub enum Reply {
     Heartbeat(Result<(), GroupError>),
     /// `LeaveGroup`: an error for the whole request, or a verdict per member
     LeaveGroup(Result<Vec<LeftMember>, GroupError>),
-    /// `OffsetCommit`: a verdict per partition, in the request's order
+    /// `OffsetCommit` and `TxnOffsetCommit`: a verdict per partition, in the request's order
     OffsetCommit(Vec<CommittedTopic>),
+    /// The marker is stored, or why not
+    Marker(Result<(), GroupError>),
     /// `OffsetFetch`
     OffsetFetch(Result<Vec<FetchedTopic>, GroupError>),
     /// `OffsetDelete`: an error for the whole request, or a verdict per partition
@@ -224,6 +231,34 @@ pub struct OffsetCommit {
     pub topics: Vec<CommitTopic>,
 }
 
+/// Offsets to keep if the producer's transaction commits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TxnOffsetCommit {
+    /// The producer.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub producer_epoch: i16,
+    /// What the offsets partition gave when it was asked; `None`: nothing need be shown.
+    pub guard: Option<Guard>,
+    /// The rest.
+    pub commit: OffsetCommit,
+}
+
+/// The end of a transaction, for the partition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Marker {
+    /// The producer.
+    pub producer_id: i64,
+    /// The epoch of the marker.
+    pub producer_epoch: i16,
+    /// Of the transaction coordinator.
+    pub coordinator_epoch: i32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The rules that the transaction coordinator goes by.
+    pub version: TransactionVersion,
+}
+
 /// Offsets of one topic to keep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommitTopic {
@@ -387,7 +422,7 @@ pub struct DeleteGroup {
 }
 
 impl Request {
-    /// The group asked about; `None` for a listing.
+    /// The group asked about; `None` for a listing or a marker.
     pub fn group_id(&self) -> Option<&str> {
         Some(match self {
             Self::JoinGroup(r) => &r.group_id,
@@ -395,11 +430,12 @@ impl Request {
             Self::Heartbeat(r) => &r.group_id,
             Self::LeaveGroup(r) => &r.group_id,
             Self::OffsetCommit(r) => &r.group_id,
+            Self::TxnOffsetCommit(r) => &r.commit.group_id,
             Self::OffsetFetch(r) => &r.group_id,
             Self::OffsetDelete(r) => &r.group_id,
             Self::DescribeGroup(r) => &r.group_id,
             Self::DeleteGroup(r) => &r.group_id,
-            Self::ListGroups(_) => return None,
+            Self::ListGroups(_) | Self::Marker(_) => return None,
         })
     }
 
@@ -414,6 +450,8 @@ impl Request {
             Self::Heartbeat(_) => Reply::Heartbeat(Err(error)),
             Self::LeaveGroup(_) => Reply::LeaveGroup(Err(error)),
             Self::OffsetCommit(r) => Reply::OffsetCommit(r.verdict(Some(error))),
+            Self::TxnOffsetCommit(r) => Reply::OffsetCommit(r.commit.verdict(Some(error))),
+            Self::Marker(_) => Reply::Marker(Err(error)),
             Self::OffsetFetch(_) => Reply::OffsetFetch(Err(error)),
             Self::OffsetDelete(_) => Reply::OffsetDelete(Err(error)),
             Self::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
@@ -440,6 +478,7 @@ impl Reply {
                 }
                 Self::OffsetCommit(topics)
             }
+            Self::Marker(_) => Self::Marker(Err(error.for_group())),
             Self::OffsetFetch(_) => Self::OffsetFetch(Err(error.for_group())),
             Self::OffsetDelete(_) => Self::OffsetDelete(Err(error.for_group())),
             Self::DescribeGroup(_) => Self::DescribeGroup(Err(error.for_group())),

@@ -139,14 +139,8 @@ impl Offsets {
         self.edit(&topic, partition, |entry| entry.stored = value);
     }
 
-    /// A transactional record read from the log.
-    pub(super) fn replay_transactional(
-        &mut self,
-        producer_id: i64,
-        topic: &str,
-        partition: i32,
-        value: Committed,
-    ) {
+    /// A transactional record of the log: it counts when its marker says so.
+    pub(super) fn hold(&mut self, producer_id: i64, topic: &str, partition: i32, value: Committed) {
         self.transactional
             .entry(producer_id)
             .or_default()
@@ -154,7 +148,7 @@ impl Offsets {
     }
 
     /// The producer's transaction ended. A commit made outside it after its offset was written stands.
-    pub(super) fn replay_marker(&mut self, producer_id: i64, committed: bool) {
+    pub(super) fn end_transaction(&mut self, producer_id: i64, committed: bool) {
         let held = self.transactional.remove(&producer_id).unwrap_or_default();
         for ((topic, partition), value) in held.into_iter().filter(|_| committed) {
             let entry = self

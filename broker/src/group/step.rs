@@ -12,7 +12,10 @@ use super::classic::Replaced;
 use super::offsets::Change;
 use super::random::Random;
 use super::timers::{TimerId, Timers};
-use super::{AppendError, GroupSettings, JoinedGroup, Now, Record, Reply, SyncedGroup, Token};
+use super::{
+    AppendError, GroupSettings, JoinedGroup, Now, Outcome, Record, Reply, SyncedGroup, Token,
+    Writer,
+};
 
 /// What a group may use during a step.
 pub(super) struct Step<'a> {
@@ -42,6 +45,8 @@ pub(super) struct Outcomes {
     pub(super) records: Vec<Record>,
     pub(super) replies: Vec<(Token, Reply)>,
     pub(super) after: Vec<After>,
+    /// In whose name the records are written.
+    pub(super) writer: Writer,
 }
 
 /// What to do when the records of the step are stored, or are not.
@@ -54,6 +59,14 @@ pub(super) enum After {
         group: Arc<str>,
         changes: Vec<Change>,
     },
+    /// Offsets wait for the end of their transaction.
+    Held {
+        group: Arc<str>,
+        producer_id: i64,
+        changes: Vec<Change>,
+    },
+    /// A transaction ended.
+    Ended { producer_id: i64, outcome: Outcome },
     /// The leader's assignment is safe: hand it out.
     Assigned {
         group: Arc<str>,
@@ -116,6 +129,8 @@ impl After {
         match self {
             Self::Reply(token, reply) => Some((token, reply.unstored(error))),
             Self::Offsets { .. }
+            | Self::Held { .. }
+            | Self::Ended { .. }
             | Self::Assigned { .. }
             | Self::Replaced { .. }
             | Self::Vacated { .. } => None,

@@ -12,8 +12,9 @@ use corelog_storage::log::AppendError;
 use corelog_storage::producer::ProducerError;
 use corelog_storage::types::TopicPartition;
 
-use crate::group::GroupError;
+use crate::group::{GroupError, ProducerFault};
 use crate::partition::append::Appended;
+use crate::txn::TxnError;
 
 /// A batch that a client must not send.
 pub(crate) fn batch(error: &BatchError, partition: &TopicPartition) -> Appended {
@@ -71,7 +72,9 @@ fn producer(error: &ProducerError) -> ErrorCode {
             ErrorCode::OutOfOrderSequenceNumber
         }
         ProducerError::StaleEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-        ProducerError::NotTransactional { .. } => ErrorCode::InvalidTxnState,
+        ProducerError::NotTransactional { .. } | ProducerError::NotInTransaction { .. } => {
+            ErrorCode::InvalidTxnState
+        }
         ProducerError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
     }
 }
@@ -97,6 +100,32 @@ pub(crate) fn group(error: GroupError) -> ErrorCode {
         GroupError::InvalidCommitOffsetSize => ErrorCode::InvalidCommitOffsetSize,
         GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
         GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::Producer(fault) => producer_fault(fault),
         GroupError::Unknown => ErrorCode::UnknownServerError,
+    }
+}
+
+/// What a partition of a coordinator refused to a producer.
+fn producer_fault(fault: ProducerFault) -> ErrorCode {
+    match fault {
+        ProducerFault::StaleEpoch => ErrorCode::InvalidProducerEpoch,
+        ProducerFault::NoTransaction => ErrorCode::InvalidTxnState,
+        ProducerFault::CoordinatorFenced => ErrorCode::TransactionCoordinatorFenced,
+    }
+}
+
+/// What a transaction coordinator refused.
+pub(crate) fn txn(error: TxnError) -> ErrorCode {
+    match error {
+        TxnError::LoadInProgress | TxnError::NoProducerId => ErrorCode::CoordinatorLoadInProgress,
+        TxnError::NotCoordinator => ErrorCode::NotCoordinator,
+        TxnError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+        TxnError::InvalidRequest => ErrorCode::InvalidRequest,
+        TxnError::InvalidTimeout => ErrorCode::InvalidTransactionTimeout,
+        TxnError::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+        TxnError::Fenced => ErrorCode::ProducerFenced,
+        TxnError::Concurrent => ErrorCode::ConcurrentTransactions,
+        TxnError::InvalidState => ErrorCode::InvalidTxnState,
+        TxnError::NotFound => ErrorCode::TransactionalIdNotFound,
     }
 }

@@ -1,12 +1,12 @@
-//! FindCoordinator (key 10): who coordinates a group. On a single node it is this broker, as soon as
-//! the offsets topic is there; asking creates it.
+//! FindCoordinator (key 10): who coordinates a group or a transactional id. On a single node it is this broker,
+//! as soon as the internal topic is there; asking creates it.
 //!
 //! Versions: v1 key types · v4 several keys (KIP-699) · v6 share groups (KIP-932: not served).
 //!
 //! Owns: nothing.
 //! Lives on: the connection's shard.
 //! Invariants: none.
-//! Not here: coordination (`group.rs`).
+//! Not here: coordination (`group.rs`, `txn.rs`).
 
 use std::rc::Rc;
 
@@ -15,8 +15,10 @@ use corelog_net::wire::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 
+use crate::group::OFFSETS_TOPIC;
 use crate::handlers::Context;
 use crate::shard::Shard;
+use crate::txn::TRANSACTION_TOPIC;
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -63,16 +65,15 @@ async fn find(shard: &Rc<Shard>, context: &Context, key_type: i8, key: String) -
         ),
         ..Default::default()
     };
-    match key_type {
-        GROUP => {}
-        // Transactions are not served yet: clients keep asking, as they do while the topic is made.
-        TRANSACTION => return refused(key, ErrorCode::CoordinatorNotAvailable),
+    let topic = match key_type {
+        GROUP => OFFSETS_TOPIC,
+        TRANSACTION => TRANSACTION_TOPIC,
         _ => return refused(key, ErrorCode::InvalidRequest),
-    }
-    if shard.image().topic(crate::group::OFFSETS_TOPIC).is_none() {
+    };
+    if shard.image().topic(topic).is_none() {
         // Kafka answers that the coordinator is not available and creates the topic behind it; here it
         // is ready when the controller answers, so the client is spared a second question.
-        if !shard.auto_create(crate::group::OFFSETS_TOPIC).await {
+        if !shard.auto_create(topic).await {
             return refused(key, ErrorCode::CoordinatorNotAvailable);
         }
     }

@@ -48,7 +48,7 @@ pub(crate) async fn handle(
     });
     match groups::ask(&shard, question).await {
         Some(Reply::OffsetCommit(committed)) => fill_in(&mut response, &committed),
-        _ => refuse_pending(&mut response, GroupError::NotCoordinator),
+        _ => refuse_pending(&mut response, groups::code(GroupError::NotCoordinator)),
     }
     response
 }
@@ -128,17 +128,18 @@ pub(super) fn fill_in(response: &mut OffsetCommitResponse, committed: &[Committe
     for (partition, (_, error)) in pending.zip(verdicts) {
         partition.error_code = groups::code(*error);
     }
-    refuse_pending(response, GroupError::Unknown);
+    refuse_pending(response, groups::code(GroupError::Unknown));
 }
 
-fn refuse_pending(response: &mut OffsetCommitResponse, error: GroupError) {
+/// The same code where the coordinator has not spoken.
+pub(super) fn refuse_pending(response: &mut OffsetCommitResponse, error_code: i16) {
     for partition in response
         .topics
         .iter_mut()
         .flat_map(|topic| &mut topic.partitions)
     {
         if partition.error_code == PENDING {
-            partition.error_code = groups::code(error);
+            partition.error_code = error_code;
         }
     }
 }

@@ -12,8 +12,7 @@
 //!
 //! Known deviations: a record set that is null is answered with `INVALID_RECORD`; Kafka never answers
 //! and leaves the connection hanging. A partition that stands twice in a request is appended to twice
-//! and answered twice; Kafka keeps the last batch and drops the others without a word. Transactional
-//! batches are refused until the transaction coordinator is there.
+//! and answered twice; Kafka keeps the last batch and drops the others without a word.
 //!
 //! Not here: offsets and acknowledgement (`partition/append.rs`).
 
@@ -24,7 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelog_net::connection::{Dispatched, Reply, Request, Response};
 use corelog_net::wire::produce::{PartitionAnswer, ProduceResponseWriter, ProduceView};
-use corelog_net::wire::{EncodeError, ErrorCode};
+use corelog_net::wire::{EncodeError, ErrorCode, Uuid};
 use corelog_storage::batch::{
     self, Batch, BatchError, BatchRules, Codec, Compression, InflateError, Inspect, Transcoder,
 };
@@ -33,12 +32,14 @@ use corelog_storage::types::{Timestamp, TopicId, TopicPartition};
 use smallvec::SmallVec;
 
 use crate::config::TopicConfig;
+use crate::handlers::transactions::{Support, Wanted, is_unchecked, vouch};
 use crate::handlers::{Turn, error_code};
 use crate::mesh;
 use crate::metadata::TopicImage;
 use crate::partition;
-use crate::partition::append::{Acks, AppendCall, AppendPart, Appended, PendingAppend};
+use crate::partition::append::{Acks, Admission, AppendCall, AppendPart, Appended, PendingAppend};
 use crate::shard::Shard;
+use crate::shard::verify::Unverified;
 
 /// What ApiVersions says; see the module's notes on v0–2.
 pub(crate) const VERSIONS: RangeInclusive<i16> = 0..=13;
@@ -83,6 +84,7 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
     let image = shard.image();
     let mut slots: Vec<Slot> = Vec::with_capacity(view.partition_count());
     let mut calls: SmallVec<[Call; 2]> = SmallVec::new();
+    let mut in_transaction = false;
     for topic in view.topics() {
         let known = if version >= 13 {
             image
@@ -134,15 +136,11 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                 }
                 _ => batch::validate(records, rules, now),
             };
-            let batch = checked
-                .map_err(|error| refusal(&error, known.ok().map(AsRef::as_ref), part.index))
-                .and_then(|batch| {
-                    if batch.header().attributes.is_transactional() {
-                        let error = ErrorCode::TransactionalIdAuthorizationFailed;
-                        return Err((At::Door, Box::new(Appended::refused(error, -1))));
-                    }
-                    Ok(batch)
-                });
+            let batch =
+                checked.map_err(|error| refusal(&error, known.ok().map(AsRef::as_ref), part.index));
+            in_transaction |= batch
+                .as_ref()
+                .is_ok_and(|batch| batch.header().attributes.is_transactional());
             match batch {
                 Err((At::Door, refused)) => slots.push(Slot::Refused(refused)),
                 batch => {
@@ -164,10 +162,14 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                         topic_id,
                         partition: part.index,
                         batch,
+                        admission: Admission::Plain,
                     });
                 }
             }
         }
+    }
+    if in_transaction {
+        admit_transaction(shard, &view, &mut slots, &mut calls).await;
     }
     let acks = acks.unwrap_or(Acks::None);
     let silent = view.acks() == 0;
@@ -222,6 +224,84 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
             }
         }
     }))
+}
+
+/// Finds out what a transactional request may write: its coordinator vouches for partitions where its transaction is not
+/// open yet. What it may not is refused here.
+#[cold]
+async fn admit_transaction(
+    shard: &Rc<Shard>,
+    view: &ProduceView,
+    slots: &mut [Slot],
+    calls: &mut [Call],
+) {
+    let refuse_all = |slots: &mut [Slot], calls: &mut [Call], error| {
+        slots.fill_with(|| Slot::Refused(Box::new(Appended::refused(error, -1))));
+        for call in calls {
+            call.parts.clear();
+        }
+    };
+    let Some(transactional_id) = view.transactional_id() else {
+        let error = ErrorCode::TransactionalIdAuthorizationFailed;
+        return refuse_all(slots, calls, error);
+    };
+    let support = match view.version() {
+        ..=10 => Support::Plain,
+        11 => Support::Abortable,
+        _ => Support::Adding,
+    };
+    let image = shard.image();
+    let (mut wanted, mut places) = (Vec::new(), Vec::new());
+    for (call, one) in calls.iter().enumerate() {
+        for (part, one) in one.parts.iter().enumerate() {
+            let Ok(header) = one.batch.as_ref().map(Batch::header) else {
+                continue;
+            };
+            if !header.attributes.is_transactional() || !header.has_producer() {
+                continue;
+            }
+            let Some(topic) = image.topic_by_id(Uuid(one.topic_id.0)) else {
+                continue;
+            };
+            places.push((call, part));
+            wanted.push(Wanted {
+                topic: Arc::clone(&topic.name),
+                question: Unverified {
+                    topic_id: one.topic_id,
+                    partition: one.partition,
+                    producer_id: header.producer_id,
+                    producer_epoch: header.producer_epoch,
+                    sequence: header.base_sequence,
+                    version: support.version().of_storage(),
+                },
+            });
+        }
+    }
+    let producer = |one: &Wanted| (one.question.producer_id, one.question.producer_epoch);
+    if wanted
+        .iter()
+        .any(|one| producer(one) != producer(&wanted[0]))
+    {
+        return refuse_all(slots, calls, ErrorCode::InvalidProducerIdMapping);
+    }
+    if wanted.is_empty() || is_unchecked(shard, support) {
+        return;
+    }
+    let verdicts = vouch(shard, transactional_id, support, &wanted).await;
+    for ((call, part), verdict) in places.into_iter().zip(verdicts) {
+        match verdict {
+            Ok(guard) => calls[call].parts[part].admission = Admission::InTransaction(guard),
+            Err(error) => {
+                let refused = Box::new(Appended::refused(error, -1));
+                let asked = |slot: &&mut Slot| matches!(slot, Slot::Asked { call: c, part: p } if (*c, *p) == (call, part));
+                // The part stays in its place, so that the others find their answers.
+                calls[call].parts[part].batch = Err(refused.clone());
+                if let Some(slot) = slots.iter_mut().find(asked) {
+                    *slot = Slot::Refused(refused);
+                }
+            }
+        }
+    }
 }
 
 /// Where Kafka finds that a batch is bad: before it looks at the log, or with the log in hand. The

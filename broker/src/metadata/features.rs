@@ -24,6 +24,8 @@ pub const METADATA_VERSION: i16 = 30;
 pub const METADATA_VERSION_NAME: &str = "metadata.version";
 /// Eligible leader replicas (KIP-966).
 pub const ELR_NAME: &str = "eligible.leader.replicas.version";
+/// Transactions (KIP-890): from level 2 on each has an epoch of its own.
+pub const TRANSACTION_VERSION_NAME: &str = "transaction.version";
 
 /// All features, in the order in which Kafka writes a new cluster's records.
 pub const SUPPORTED: &[Feature] = &[
@@ -58,7 +60,7 @@ pub const SUPPORTED: &[Feature] = &[
         initial: 1,
     },
     Feature {
-        name: "transaction.version",
+        name: TRANSACTION_VERSION_NAME,
         min: 0,
         max: 2,
         initial: 2,

@@ -16,6 +16,7 @@ use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::produce::BatchIndexAndErrorMessage;
 use corelog_storage::batch::Batch;
 use corelog_storage::log::{AppendError, Origin};
+use corelog_storage::producer::{Guard, TransactionVersion};
 use corelog_storage::types::{Offset, Timestamp, TopicId};
 
 use crate::handlers::error_code;
@@ -50,6 +51,18 @@ pub(crate) struct AppendPart {
     /// The batch, or what is wrong with it: such a refusal tells where the log starts, which only
     /// the owner knows.
     pub(crate) batch: Result<Batch, Box<Appended>>,
+    pub(crate) admission: Admission,
+}
+
+/// What a batch must stand beside the checks of every append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Nothing.
+    Plain,
+    /// It belongs to a transaction that is open here, or opens one under this guard.
+    InTransaction(Guard),
+    /// It ends a transaction by these rules.
+    Marker(TransactionVersion),
 }
 
 /// The answer for one partition.
@@ -170,7 +183,13 @@ impl Shard {
             let epoch = partition.leader_epoch.get();
             let (appended, flush_messages) = {
                 let mut log = partition.log.borrow_mut();
-                let appended = log.append([batch], call.origin, epoch, now);
+                let appended = match part.admission {
+                    Admission::Plain => log.append([batch], call.origin, epoch, now),
+                    Admission::InTransaction(guard) => {
+                        log.append_in_transaction(batch, call.origin, guard, epoch, now)
+                    }
+                    Admission::Marker(version) => log.append_marker(batch, version, epoch, now),
+                };
                 (appended, log.settings().flush_messages)
             };
             match appended {
@@ -234,6 +253,12 @@ impl Shard {
 }
 
 impl PendingAppend {
+    /// The first refusal of a log that would not take its batch.
+    pub(crate) fn refused(&self) -> Option<ErrorCode> {
+        let errors = self.outcomes.iter().map(|one| one.error);
+        errors.into_iter().find(|error| *error != ErrorCode::None)
+    }
+
     /// Waits until everything is as safe as the producer asked for.
     pub(crate) async fn acknowledged(mut self) -> Vec<Appended> {
         for wait in &self.waits {

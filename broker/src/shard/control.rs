@@ -37,7 +37,7 @@ use crate::mesh;
 use crate::metadata::log::{self, Place};
 use crate::metadata::{MetadataRecord, ResourceType, SnapshotId, bootstrap};
 use crate::partition::Partition;
-use crate::partition::append::{Acks, AppendCall, AppendPart};
+use crate::partition::append::{Acks, Admission, AppendCall, AppendPart};
 use crate::shard::Shard;
 use crate::shard::snapshots::{Snapshots, Written};
 
@@ -214,6 +214,7 @@ impl Shard {
             topic_id: METADATA_TOPIC_ID,
             partition: 0,
             batch: Ok(batch),
+            admission: Admission::Plain,
         };
         let call = AppendCall {
             acks: Acks::Disk,

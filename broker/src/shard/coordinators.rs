@@ -15,17 +15,19 @@ use std::sync::Arc;
 
 use corelog_net::wire::ErrorCode;
 use corelog_runtime::{Instant, Map, Notify, Sender, oneshot, spawn};
-use corelog_storage::batch::{Batch, BatchBuilder, BatchOptions, ControlKey, ControlKind};
+use corelog_storage::batch::{
+    Batch, BatchBuilder, BatchOptions, ControlKey, ControlKind, EndTransactionMarker,
+};
 use corelog_storage::limits::INFLATED_BYTES_MAX;
 use corelog_storage::log::Origin;
-use corelog_storage::types::Timestamp;
+use corelog_storage::types::{ProducerEpoch, ProducerId, Timestamp};
 
 use crate::group::{
-    Append, AppendError, Coordinator, Effects, Event, GroupError, GroupSettings, Now, Outcome,
-    Reply, Request, Token,
+    Append, AppendError, Coordinator, Effects, Event, GroupError, GroupSettings, Marker, Now,
+    Outcome, ProducerFault, Reply, Request, Token, Writer,
 };
 use crate::partition::Partition;
-use crate::partition::append::{Acks, AppendCall, AppendPart};
+use crate::partition::append::{Acks, Admission, AppendCall, AppendPart};
 use crate::shard::Shard;
 
 /// Bytes of log that loading reads at a time.
@@ -193,16 +195,36 @@ impl Shard {
     /// Hands the records to the log now; reports to the coordinator when they are acknowledged.
     fn append_group_records(self: &Rc<Self>, host: &Rc<Host>, append: &Append) {
         let name = &host.partition.name;
+        let admission = match &append.writer {
+            Writer::Coordinator | Writer::Producer { guard: None, .. } => Admission::Plain,
+            Writer::Producer {
+                guard: Some(guard), ..
+            } => Admission::InTransaction(*guard),
+            Writer::Marker(marker) => Admission::Marker(marker.version),
+        };
         let parts = batches(append).into_iter().map(|batch| AppendPart {
             topic_id: host.partition.topic_id,
             partition: name.partition,
             batch: Ok(batch),
+            admission,
         });
         let pending = self.append(AppendCall {
             acks: Acks::All,
             origin: Origin::Coordinator,
             parts: parts.collect(),
         });
+        if append.writer != Writer::Coordinator
+            && let Some(fault) = pending.refused().and_then(producer_fault)
+        {
+            // ORDER: before any later append of this coordinator can be acknowledged.
+            let event = Event::AppendRefused {
+                ticket: append.ticket,
+                error: AppendError::Producer(fault),
+            };
+            let effects = host.coordinator.borrow_mut().step(clock(), event);
+            self.carry_out(host, effects);
+            return;
+        }
         let (shard, host, ticket) = (Rc::clone(self), Rc::clone(host), append.ticket);
         spawn("group append", async move {
             let failed = pending
@@ -306,12 +328,22 @@ fn replay(coordinator: &mut Coordinator, batch: &Batch) -> u64 {
 
 /// The records as batches, cut at about [`BATCH_BYTES`].
 fn batches(append: &Append) -> Vec<Batch> {
+    let options = match &append.writer {
+        Writer::Coordinator => BatchOptions::default(),
+        Writer::Producer { id, epoch, .. } => BatchOptions {
+            producer_id: ProducerId(*id),
+            producer_epoch: ProducerEpoch(*epoch),
+            transactional: true,
+            ..BatchOptions::default()
+        },
+        Writer::Marker(marker) => return vec![end_of_transaction(marker)],
+    };
     let mut batches = Vec::new();
-    let mut builder = BatchBuilder::new(BatchOptions::default());
+    let mut builder = BatchBuilder::new(options);
     for record in &append.records {
         if builder.size() > BATCH_BYTES {
             batches.push(builder.finish().expect(FITS));
-            builder.reset(BatchOptions::default());
+            builder.reset(options);
         }
         builder
             .append(
@@ -326,9 +358,32 @@ fn batches(append: &Append) -> Vec<Batch> {
     batches
 }
 
+fn end_of_transaction(marker: &Marker) -> Batch {
+    let end = EndTransactionMarker {
+        commit: marker.outcome == Outcome::Commit,
+        coordinator_epoch: marker.coordinator_epoch,
+    };
+    let (producer, epoch) = (
+        ProducerId(marker.producer_id),
+        ProducerEpoch(marker.producer_epoch),
+    );
+    end.batch(producer, epoch, Timestamp(corelog_runtime::wall_clock()))
+        .expect(FITS)
+}
+
+/// What of a log's refusal concerns the producer alone, not the partition.
+fn producer_fault(error: ErrorCode) -> Option<ProducerFault> {
+    match error {
+        ErrorCode::InvalidProducerEpoch => Some(ProducerFault::StaleEpoch),
+        ErrorCode::InvalidTxnState => Some(ProducerFault::NoTransaction),
+        ErrorCode::TransactionCoordinatorFenced => Some(ProducerFault::CoordinatorFenced),
+        _ => None,
+    }
+}
+
 const FITS: &str = "a coordinator's records are far below what a batch can hold";
 
-fn append_error(error: ErrorCode) -> AppendError {
+pub(super) fn append_error(error: ErrorCode) -> AppendError {
     match error {
         ErrorCode::KafkaStorageError => AppendError::Storage,
         ErrorCode::MessageTooLarge => AppendError::TooLarge,
@@ -336,7 +391,7 @@ fn append_error(error: ErrorCode) -> AppendError {
     }
 }
 
-fn clock() -> Now {
+pub(super) fn clock() -> Now {
     Now {
         steady_ms: corelog_runtime::now().as_millis(),
         wall_ms: corelog_runtime::wall_clock(),

@@ -30,6 +30,7 @@ use crate::mesh::Request;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
 use crate::shard::control::Question;
+use crate::txn::TRANSACTION_TOPIC;
 
 /// The condition of one log directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -457,6 +458,9 @@ impl Shard {
             partition.shut(State::Offline);
             if *partition.name.topic == *OFFSETS_TOPIC {
                 self.itself().resign_groups(partition.name.partition);
+            }
+            if *partition.name.topic == *TRANSACTION_TOPIC {
+                self.itself().resign_transactions(partition.name.partition);
             }
         }
     }

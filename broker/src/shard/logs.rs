@@ -31,6 +31,7 @@ use crate::partition::{Partition, State, owner};
 use crate::shard::control::{METADATA_TOPIC_ID, Question};
 use crate::shard::disks::Condition;
 use crate::shard::{LogOffsets, LogSize, Shard};
+use crate::txn::TRANSACTION_TOPIC;
 
 /// What the log directories said at start.
 #[derive(Debug, Default)]
@@ -358,6 +359,9 @@ impl Shard {
             if offsets {
                 self.lead_groups(&partition);
             }
+            if *partition.name.topic == *TRANSACTION_TOPIC {
+                self.lead_transactions(&partition);
+            }
         }
         if !assigned.is_empty() {
             // Not awaited: the controller may be waiting for this shard.
@@ -405,6 +409,9 @@ impl Shard {
             let Some(partition) = self.partitions.borrow_mut().remove(&(topic_id, number)) else {
                 continue;
             };
+            if *partition.name.topic == *TRANSACTION_TOPIC {
+                self.resign_transactions(number);
+            }
             if *partition.name.topic == *OFFSETS_TOPIC {
                 self.resign_groups(number);
             }
@@ -525,6 +532,9 @@ impl Shard {
         for partition in &partitions {
             if *partition.name.topic == *OFFSETS_TOPIC {
                 self.resign_groups(partition.name.partition);
+            }
+            if *partition.name.topic == *TRANSACTION_TOPIC {
+                self.resign_transactions(partition.name.partition);
             }
         }
         let mut plans = Vec::new();

@@ -506,3 +506,95 @@ fn what_the_broker_compressed_is_read() {
         }
     }
 }
+
+/// Consume, transform, produce: every input once in the output, although every third transaction is aborted.
+#[test]
+fn a_transactional_pipeline_puts_every_input_once_into_the_output() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    create(&mut client, "input", 3, &[]);
+    create(&mut client, "output", 3, &[]);
+    let (producer, reports) = producer(&broker, &[]);
+    for number in 0..INPUTS {
+        let partition = i32::try_from(number % 3).expect("small");
+        send(&producer, "input", Some(partition), &number.to_string());
+    }
+    producer.flush(PATIENCE).expect("the inputs are there");
+    acknowledged(&reports, INPUTS);
+
+    let (pipe, _reports) = self::producer(&broker, &[("transactional.id", "pipe")]);
+    pipe.init_transactions(PATIENCE).expect("a producer begins");
+    let reader = consumer(&broker, "pipeline");
+    reader.subscribe(&["input"]).expect("it subscribes");
+    let (mut committed, mut rounds) = (0, 0);
+    let deadline = Instant::now() + 4 * PATIENCE;
+    while committed < INPUTS {
+        assert!(Instant::now() < deadline, "{committed} of {INPUTS}");
+        pipe.begin_transaction().expect("a transaction begins");
+        let mut next = TopicPartitionList::new();
+        let mut count = 0;
+        while count < 40 {
+            let Some(message) = reader.poll(Duration::from_millis(200)) else {
+                break;
+            };
+            let message = message.expect("librdkafka reads it");
+            let value = message
+                .payload_view::<str>()
+                .expect("a value")
+                .expect("text");
+            let partition = message.partition();
+            send(&pipe, "output", Some(partition), &format!("out-{value}"));
+            let offset = Offset::Offset(message.offset() + 1);
+            match next.find_partition("input", partition) {
+                Some(mut known) => known.set_offset(offset),
+                None => next.add_partition_offset("input", partition, offset),
+            }
+            .expect("it is added");
+            count += 1;
+        }
+        if count > 0 {
+            let group = reader.group_metadata().expect("it is a member");
+            pipe.send_offsets_to_transaction(&next, &group, PATIENCE)
+                .expect("the offsets are in the transaction");
+        }
+        rounds += 1;
+        // Its reports wait to be taken.
+        pipe.flush(PATIENCE).expect("the outputs are written");
+        if rounds % 3 == 0 {
+            pipe.abort_transaction(PATIENCE).expect("it aborts");
+            // Back to what is committed.
+            let stored = reader.committed(PATIENCE).expect("what is committed");
+            for one in stored.elements() {
+                let offset = match one.offset() {
+                    Offset::Invalid => Offset::Beginning,
+                    offset => offset,
+                };
+                reader
+                    .seek("input", one.partition(), offset, PATIENCE)
+                    .expect("it goes back");
+            }
+        } else {
+            pipe.commit_transaction(PATIENCE).expect("it commits");
+            committed += count;
+        }
+    }
+    let readback: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.bootstrap())
+        .set("group.id", "readback")
+        .set("auto.offset.reset", "earliest")
+        .set("isolation.level", "read_committed")
+        .create()
+        .expect("settings it knows");
+    readback.subscribe(&["output"]).expect("it subscribes");
+    let mut outputs: Vec<_> = take(&readback, INPUTS)
+        .into_iter()
+        .map(|(_, _, value)| value)
+        .collect();
+    outputs.sort();
+    let mut expected: Vec<_> = (0..INPUTS).map(|number| format!("out-{number}")).collect();
+    expected.sort();
+    assert_eq!(outputs, expected);
+    assert!(rounds >= 3, "something was aborted");
+}
+
+const INPUTS: usize = 300;

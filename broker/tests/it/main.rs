@@ -18,6 +18,7 @@ mod compression;
 mod configs;
 mod delete_records;
 mod disk_full;
+mod end_txn;
 mod fetch;
 mod flush;
 mod framing;
@@ -27,6 +28,7 @@ mod idempotence;
 mod librdkafka;
 mod limits;
 mod list_offsets;
+mod list_transactions;
 mod log_dirs;
 mod metadata;
 mod metadata_snapshots;
@@ -39,6 +41,8 @@ mod small_disk;
 mod table;
 mod topic_changes;
 mod topics;
+mod transactions;
+mod txn_offset_commit;
 
 #[path = "../crash/crash.rs"]
 mod crash;

@@ -145,3 +145,35 @@ pub(crate) const ATTRIBUTES: usize = 21;
 pub(crate) const LAST_OFFSET_DELTA: usize = 23;
 pub(crate) const MAX_TIMESTAMP: usize = 35;
 pub(crate) const COUNT: usize = 57;
+
+/// A batch as a `read_committed` consumer looks at it.
+pub(crate) struct TransactionalBatch {
+    pub(crate) last_offset: i64,
+    pub(crate) producer_id: i64,
+    pub(crate) is_transactional: bool,
+    pub(crate) is_control: bool,
+    pub(crate) values: Vec<String>,
+}
+
+/// The batches of a record set.
+pub(crate) fn read_transactional(records: &Bytes) -> Vec<TransactionalBatch> {
+    let (mut rest, mut batches) = (records.clone(), Vec::new());
+    while let Some(batch) = UncheckedBatch::take(&mut rest).expect("whole batches") {
+        let batch = batch.check().expect("a sound batch");
+        let header = *batch.header();
+        let payload = batch.open(64 << 20).expect("it can be opened");
+        let value =
+            |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"")).into_owned();
+        batches.push(TransactionalBatch {
+            last_offset: header.last_offset().0,
+            producer_id: header.producer_id.0,
+            is_transactional: header.attributes.is_transactional(),
+            is_control: header.attributes.is_control(),
+            values: payload
+                .records()
+                .map(|record| value(record.expect("a sound record").value))
+                .collect(),
+        });
+    }
+    batches
+}

@@ -9,13 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use corelog_storage::producer::TransactionVersion;
 
 use super::super::log::{self, Stored};
 use super::super::{
     AppendError, CommitPartition, CommitTopic, CommittedTopic, Coordinator, DeleteGroup,
     DescribeGroup, Effects, Event, FetchTopic, GroupError, GroupSettings, Heartbeat, JoinGroup,
-    JoinProtocol, LeaveGroup, LeavingMember, ListGroups, Now, OffsetCommit, OffsetDelete,
-    OffsetFetch, Record, Reply, Request, SyncGroup, Ticket, Token,
+    JoinProtocol, LeaveGroup, LeavingMember, ListGroups, Marker, Now, OffsetCommit, OffsetDelete,
+    OffsetFetch, Outcome, ProducerFault, Record, Reply, Request, SyncGroup, Ticket, Token,
+    TxnOffsetCommit, Writer,
 };
 use super::subscription;
 
@@ -39,6 +41,7 @@ scripts! {
     appends,
     refusals,
     traps,
+    transactions,
 }
 
 fn check(name: &str, text: &str) {
@@ -79,12 +82,20 @@ struct World {
     started: bool,
     lives: u64,
     now: Now,
-    log: Vec<Record>,
-    held: Option<Vec<(Ticket, Vec<Record>)>>,
+    log: Vec<Logged>,
+    held: Option<Vec<(Ticket, Vec<Logged>)>>,
     /// Real member ids by their place.
     members: Vec<String>,
     /// Tokens by the label of the script.
     tokens: BTreeMap<u64, String>,
+}
+
+/// What the log holds.
+#[derive(Clone)]
+enum Logged {
+    /// A record, and the producer of its transaction.
+    Record(Record, Option<i64>),
+    Marker(i64, Outcome),
 }
 
 impl World {
@@ -161,6 +172,11 @@ impl World {
                 self.log.extend(records);
                 Event::Appended(ticket)
             }
+            "refused" => {
+                let (ticket, _) = self.held.as_mut().unwrap().pop().unwrap();
+                let error = AppendError::Producer(ProducerFault::StaleEpoch);
+                Event::AppendRefused { ticket, error }
+            }
             "failed" => {
                 let error = match rest[0] {
                     "TooLarge" => AppendError::TooLarge,
@@ -235,10 +251,16 @@ impl World {
         self.show(effects, out);
         self.lives += 1;
         self.coordinator = Coordinator::new(0, Arc::new(self.settings.clone()), self.lives);
-        for record in &self.log {
-            self.coordinator
-                .replay(&record.key, record.value.as_deref(), None)
-                .unwrap();
+        for logged in &self.log {
+            match logged {
+                Logged::Record(record, producer) => self
+                    .coordinator
+                    .replay(&record.key, record.value.as_deref(), *producer)
+                    .unwrap(),
+                Logged::Marker(producer, outcome) => {
+                    self.coordinator.replay_marker(*producer, *outcome);
+                }
+            }
         }
         let effects = self.coordinator.loaded(self.now);
         self.show(effects, out);
@@ -254,12 +276,27 @@ impl World {
         let Some(append) = effects.append else { return };
         for record in &append.records {
             let shown = self.show_record(record);
-            writeln!(out, "  log: {shown}").unwrap();
+            let whose = match &append.writer {
+                Writer::Producer { id, epoch, .. } => format!("{id},{epoch} "),
+                Writer::Coordinator | Writer::Marker(_) => String::new(),
+            };
+            writeln!(out, "  log: {whose}{shown}").unwrap();
+        }
+        let producer = match &append.writer {
+            Writer::Producer { id, .. } => Some(*id),
+            Writer::Coordinator | Writer::Marker(_) => None,
+        };
+        let records = append.records.into_iter();
+        let mut logged: Vec<_> = records.map(|one| Logged::Record(one, producer)).collect();
+        if let Writer::Marker(marker) = &append.writer {
+            let (id, outcome) = (marker.producer_id, marker.outcome);
+            writeln!(out, "  log: {id},{} {outcome:?}", marker.producer_epoch).unwrap();
+            logged.push(Logged::Marker(id, outcome));
         }
         if let Some(held) = &mut self.held {
-            held.push((append.ticket, append.records));
+            held.push((append.ticket, logged));
         } else {
-            self.log.extend(append.records);
+            self.log.extend(logged);
             let effects = self
                 .coordinator
                 .step(self.now, Event::Appended(append.ticket));
@@ -406,6 +443,7 @@ impl World {
                 format!("list{}", shown.collect::<String>())
             }
             Reply::DeleteGroup(deleted) => format!("delete {}", error(deleted.err())),
+            Reply::Marker(marked) => format!("marker {}", error(marked.err())),
         }
     }
 
@@ -539,37 +577,65 @@ fn request(command: &str, words: &[&str]) -> Request {
                 })
                 .collect(),
         }),
-        "commit" => Request::OffsetCommit(OffsetCommit {
-            group_id: group_id(),
-            generation_id: number("gen", -1),
-            member_id: option("id").unwrap_or_default(),
-            instance_id: option("instance"),
-            retention_ms: number("retention", -1).into(),
-            knows_group_id_not_found: number("v", 9) >= 9,
-            topics: plain[1..]
-                .iter()
-                .map(|commit| {
-                    let (place, value) = commit.split_once('=').unwrap();
-                    let (name, partition) = place.split_once(':').unwrap();
-                    let (offset, metadata) = match value.split_once('@') {
-                        Some((offset, metadata)) => (offset, Some(metadata.to_owned())),
-                        None => (value, None),
-                    };
-                    let (partition, offset) = (partition.parse().unwrap(), offset.parse().unwrap());
-                    let partitions = vec![CommitPartition {
-                        partition,
-                        offset,
-                        leader_epoch: 3,
-                        metadata,
-                    }];
-                    CommitTopic {
-                        name: name.to_owned(),
-                        topic_id: [7; 16],
-                        partitions,
-                    }
-                })
-                .collect(),
-        }),
+        "commit" => {
+            let commit = OffsetCommit {
+                group_id: group_id(),
+                generation_id: number("gen", -1),
+                member_id: option("id").unwrap_or_default(),
+                instance_id: option("instance"),
+                retention_ms: number("retention", -1).into(),
+                knows_group_id_not_found: number("v", 9) >= 9,
+                topics: plain[1..]
+                    .iter()
+                    .map(|commit| {
+                        let (place, value) = commit.split_once('=').unwrap();
+                        let (name, partition) = place.split_once(':').unwrap();
+                        let (offset, metadata) = match value.split_once('@') {
+                            Some((offset, metadata)) => (offset, Some(metadata.to_owned())),
+                            None => (value, None),
+                        };
+                        let (partition, offset) =
+                            (partition.parse().unwrap(), offset.parse().unwrap());
+                        let partitions = vec![CommitPartition {
+                            partition,
+                            offset,
+                            leader_epoch: 3,
+                            metadata,
+                        }];
+                        CommitTopic {
+                            name: name.to_owned(),
+                            topic_id: [7; 16],
+                            partitions,
+                        }
+                    })
+                    .collect(),
+            };
+            match options.get("producer").map(|text| producer(text)) {
+                None => Request::OffsetCommit(commit),
+                Some((producer_id, producer_epoch)) => {
+                    Request::TxnOffsetCommit(Box::new(TxnOffsetCommit {
+                        producer_id,
+                        producer_epoch,
+                        guard: None,
+                        commit,
+                    }))
+                }
+            }
+        }
+        "marker" => {
+            let (producer_id, producer_epoch) = producer(options["producer"]);
+            Request::Marker(Marker {
+                producer_id,
+                producer_epoch,
+                coordinator_epoch: 0,
+                outcome: if plain[0] == "commit" {
+                    Outcome::Commit
+                } else {
+                    Outcome::Abort
+                },
+                version: TransactionVersion::Two,
+            })
+        }
         "fetch" => Request::OffsetFetch(OffsetFetch {
             group_id: group_id(),
             member_id: None,
@@ -602,6 +668,11 @@ fn request(command: &str, words: &[&str]) -> Request {
         }
         other => panic!("unknown command {other}"),
     }
+}
+
+fn producer(text: &str) -> (i64, i16) {
+    let (id, epoch) = text.split_once(',').unwrap();
+    (id.parse().unwrap(), epoch.parse().unwrap())
 }
 
 fn places(words: &[&str]) -> Vec<FetchTopic> {
