@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   Group ──► Data ──► (nothing)       Control ──► Publish ──► (nothing)
-//!   Adopt, Open, Listen, Checkpoint, Sizes, DirectoryFailed, Drain, Close ──► (nothing)
+//!   Adopt, Open, Listen, Checkpoint, Sizes, Relocate, DirectoryFailed, Drain, Close ──► (nothing)
 //! ```
 //!
 //! Txn may call Control (`Txn ──► Control`), for producer ids. Markers of transactions go from tasks of the coordinator's shard to Group and Data; what producing
@@ -27,6 +27,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelog_net::server::{Accepted, Admission};
+use corelog_net::wire::ErrorCode;
 use corelog_runtime::{Map, Port, Receiver, Semaphore, Sender, oneshot};
 use corelog_storage::producer::Standing;
 use corelog_storage::types::TopicId;
@@ -37,6 +38,7 @@ use crate::partition::append::{AppendCall, Appended};
 use crate::partition::lookup::{Looked, LookupCall};
 use crate::partition::read::{FetchCall, Fetched};
 use crate::shard::logs::{Checkpoints, Opened};
+use crate::shard::moves::Relocate;
 use crate::shard::{LogOffsets, LogSize, control};
 use crate::txn;
 
@@ -85,6 +87,8 @@ pub(crate) enum Request {
     Checkpoint,
     /// The size of every log of the shard.
     Sizes,
+    /// Logs of the shard shall move to other directories.
+    Relocate(Vec<Relocate>),
     /// A log directory failed: its partitions go offline. Not answered.
     DirectoryFailed(usize),
     /// Stop: no new connections and requests, answer what is in flight.
@@ -119,6 +123,8 @@ pub(crate) enum Reply {
     Offsets(Vec<LogOffsets>),
     /// To [`Request::Sizes`].
     Sizes(Vec<LogSize>),
+    /// To [`Request::Relocate`], in the order of the logs.
+    Relocated(Vec<ErrorCode>),
     /// To requests that need no other answer.
     Done,
     /// The shard that should have answered stopped or failed before it could.

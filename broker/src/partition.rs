@@ -37,7 +37,17 @@ pub(crate) struct Partition {
     pub(crate) name: TopicPartition,
     pub(crate) topic_id: TopicId,
     /// Index of the log directory it lives in.
-    pub(crate) directory: usize,
+    pub(crate) directory: Cell<usize>,
+    /// The directory it left by a move, until the checkpoint files say where it is.
+    pub(crate) left: Cell<Option<usize>>,
+    /// A move of it is under way: cleaners leave its segments as they are.
+    pub(crate) moving: Cell<bool>,
+    /// A cleaning of it is under way: a move waits for its end.
+    pub(crate) cleaning: Cell<bool>,
+    /// Its folder changes its place: no plan of the log may be taken.
+    pub(crate) held: Cell<bool>,
+    /// Its topic was deleted.
+    pub(crate) deleted: Cell<bool>,
     pub(crate) log: RefCell<Log>,
     pub(crate) leader_epoch: Cell<LeaderEpoch>,
     pub(crate) state: Cell<State>,
@@ -82,7 +92,12 @@ impl Partition {
         Self {
             name,
             topic_id,
-            directory,
+            directory: Cell::new(directory),
+            left: Cell::new(None),
+            moving: Cell::new(false),
+            cleaning: Cell::new(false),
+            held: Cell::new(false),
+            deleted: Cell::new(false),
             leader_epoch: Cell::new(leader_epoch),
             state: Cell::new(State::Online),
             high_watermark: Cell::new(log.high_watermark()),
@@ -133,6 +148,7 @@ impl Partition {
     pub(crate) fn is_busy(&self) -> bool {
         let log = self.log.borrow();
         self.write_queued.get()
+            || self.held.get()
             || self.sync_queued.get()
             || self.working.get()
             || log.has_unwritten()

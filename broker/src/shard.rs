@@ -19,6 +19,7 @@ pub(crate) mod disks;
 pub(crate) mod flush;
 pub(crate) mod housekeeping;
 pub(crate) mod logs;
+pub(crate) mod moves;
 pub(crate) mod producer_ids;
 pub(crate) mod snapshots;
 
@@ -50,6 +51,7 @@ use coordinators::Coordinators;
 use disks::{Allowances, Disks};
 use flush::Queue;
 use logs::Unserved;
+use moves::Move;
 use producer_ids::ProducerIds;
 use transactions::Transactions;
 
@@ -76,6 +78,8 @@ pub(crate) struct LogOffsets {
     pub(crate) high_watermark: corelog_storage::types::Offset,
     /// Below it a compacted log is clean.
     pub(crate) cleaned: Option<corelog_storage::types::Offset>,
+    /// The directory it left a moment ago: its checkpoint files name it once more.
+    pub(crate) left: Option<usize>,
 }
 
 /// What one log holds, as DescribeLogDirs tells it.
@@ -85,6 +89,8 @@ pub(crate) struct LogSize {
     pub(crate) directory: usize,
     /// Bytes of all segments.
     pub(crate) size: u64,
+    /// Of a copy on its way: how many offsets it is behind the log.
+    pub(crate) future_lag: Option<i64>,
 }
 
 /// One core's part of the broker.
@@ -99,6 +105,8 @@ pub(crate) struct Shard {
     pub(crate) metadata_directory: usize,
     /// Partitions of this shard whose logs are not open: their directory is offline, or they are damaged.
     pub(crate) unserved: RefCell<Map<(TopicId, i32), Unserved>>,
+    /// Partitions of this shard on their way to another directory.
+    pub(crate) moves: RefCell<Map<(TopicId, i32), Rc<Move>>>,
     pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
     pub(crate) writes: Queue,
     pub(crate) syncs: Queue,
@@ -160,6 +168,7 @@ impl Shard {
             directories: parts.directories,
             metadata_directory: parts.metadata_directory,
             unserved: RefCell::default(),
+            moves: RefCell::default(),
             partitions: RefCell::default(),
             writes: Queue::new(),
             syncs: Queue::new(),
@@ -383,6 +392,10 @@ impl Shard {
                 self.take_offline(at);
                 return None;
             }
+            mesh::Request::Relocate(wanted) => {
+                let errors = self.relocate(&wanted);
+                Box::pin(async move { mesh::Reply::Relocated(errors) })
+            }
             mesh::Request::Sizes => Box::pin(async move { mesh::Reply::Sizes(self.sizes()) }),
             mesh::Request::Drain => Box::pin(async move {
                 self.drain().await;
@@ -450,9 +463,7 @@ impl Service for Shard {
     }
 
     fn versions(&self, api_key: ApiKey) -> Option<RangeInclusive<i16>> {
-        // Logs are not copied between directories yet: with several, nobody may ask for it.
-        let unserved = api_key == ApiKey::AlterReplicaLogDirs && self.directories.len() > 1;
-        handlers::versions(api_key).filter(|_| !unserved)
+        handlers::versions(api_key)
     }
 
     async fn dispatch(self: &Rc<Self>, session: &Rc<Session>, request: Request) -> Dispatched {

@@ -8,6 +8,8 @@
 //! gets nothing new.
 //! **Not here** what a failed disk does to its partitions (`broker`), the system calls (`disk`).
 
+pub mod mirror;
+
 /// Bytes to keep free on a disk of `total` bytes when the settings do not say: 2 % of it, at most 1 GiB.
 #[must_use]
 pub fn reserve_default(total: u64) -> u64 {

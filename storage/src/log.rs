@@ -24,6 +24,7 @@ mod append;
 mod change;
 mod lookup;
 mod read;
+mod relocate;
 mod swap;
 mod tail;
 mod transactions;

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use corelog_net::wire::Uuid;
-use corelog_storage::checkpoint::{CleanShutdown, MetaProperties, name};
+use corelog_storage::checkpoint::{CleanShutdown, MetaProperties, PartitionMetadata, name};
 use corelog_storage::disk::{DiskError, LayoutError, Lock, LogDir};
+use corelog_storage::segment::name::{Folder, parse_folder};
 use corelog_storage::types::{Offset, TopicId, TopicPartition};
 
 use super::format;
@@ -226,6 +227,7 @@ impl Directories {
             let claimed = |name: &TopicPartition| is_claimed(name, image);
             set_aside(directory, state, claimed)?;
         }
+        self.resolve_moves(found, image)?;
         // Only where a partition lies twice is it asked whether one is of an older topic of this name.
         let twice = found.found_twice();
         for (directory, state) in self.all.iter().zip(&mut found.directories) {
@@ -236,6 +238,78 @@ impl Directories {
         }
         found.note_twice(&self.all);
         self.checkpoints = checkpoints;
+        Ok(())
+    }
+
+    /// Ends what a crash left of moves: a copy without its original is the partition, one beside its original is
+    /// begun again; an original that lost its name to a copy that is not there gets it back. Other folders without
+    /// a name are removed.
+    fn resolve_moves(&self, found: &mut Checkpoints, image: &Image) -> Result<(), DiskError> {
+        let mut live: BTreeSet<TopicPartition> = found
+            .directories
+            .iter()
+            .flat_map(|state| state.live.iter().cloned())
+            .collect();
+        let all_online = self.offline.iter().all(Option::is_none);
+        for (at, directory) in self.all.iter().enumerate() {
+            let state = &mut found.directories[at];
+            for folder in std::mem::take(&mut state.future) {
+                let Ok(Folder::Future(name)) = parse_folder(&folder) else {
+                    continue;
+                };
+                let path = directory.path(&folder);
+                if !is_claimed(&name, image) {
+                    directory.remove_dir(&folder)?;
+                } else if live.contains(&name) {
+                    directory.remove_dir(&folder)?;
+                    found.moves.push((name, at));
+                } else if !all_online {
+                    // Its original may lie in the directory that is not at hand.
+                    tracing::warn!(
+                        "partition={name} {} may be a part of a copy: it is looked at again when all log directories \
+                         are there",
+                        path.display()
+                    );
+                } else if is_whole(directory, &folder, &name, image) {
+                    directory.rename(&folder, &name.to_string())?;
+                    directory.sync_dir("")?;
+                    tracing::warn!(
+                        "partition={name} its move had ended but for the name: {} is the partition now",
+                        path.display()
+                    );
+                    live.insert(name.clone());
+                    state.live.push(name);
+                    state.live.sort();
+                } else {
+                    tracing::warn!(
+                        "partition={name} {} is a part of a copy whose original is gone: it is left as it is",
+                        path.display()
+                    );
+                }
+            }
+        }
+        for (directory, state) in self.all.iter().zip(&mut found.directories) {
+            for folder in std::mem::take(&mut state.deleted) {
+                // Two renamings of one move: the second one failed, and so did taking back the first. While a directory
+                // is not at hand nobody can tell.
+                if let Ok(Folder::Deleted(name)) = parse_folder(&folder)
+                    && is_claimed(&name, image)
+                    && !live.contains(&name)
+                    && is_whole(directory, &folder, &name, image)
+                {
+                    if !all_online {
+                        continue;
+                    }
+                    directory.rename(&folder, &name.to_string())?;
+                    directory.sync_dir("")?;
+                    live.insert(name.clone());
+                    state.live.push(name);
+                    state.live.sort();
+                } else {
+                    directory.remove_dir(&folder)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -392,7 +466,9 @@ fn cluster_id(found: &[Found]) -> anyhow::Result<Option<String>> {
 }
 
 fn checkpoint_one(directory: &LogDir, at: usize, offsets: &[LogOffsets]) -> Result<(), DiskError> {
-    let here = || offsets.iter().filter(move |one| one.directory == at);
+    // What left a moment ago stays until the directory it lies in has said so.
+    let is_here = move |one: &&LogOffsets| one.directory == at || one.left == Some(at);
+    let here = || offsets.iter().filter(is_here);
     let of = |offset: fn(&LogOffsets) -> Offset| -> Vec<(TopicPartition, Offset)> {
         here().map(|one| (one.name.clone(), offset(one))).collect()
     };
@@ -436,9 +512,6 @@ fn state(directory: &LogDir) -> Result<DirectoryState, DiskError> {
     for sentence in &folders.refused {
         tracing::warn!("{sentence}");
     }
-    for folder in &folders.deleted {
-        directory.remove_dir(folder)?;
-    }
     let clean = match directory.take_clean_shutdown() {
         Ok(marker) => marker.is_some(),
         Err(LayoutError::Disk(error)) => return Err(error),
@@ -451,6 +524,8 @@ fn state(directory: &LogDir) -> Result<DirectoryState, DiskError> {
     Ok(DirectoryState {
         clean,
         live: folders.live,
+        future: folders.future,
+        deleted: folders.deleted,
         recovery_points: offsets(directory, name::RECOVERY_POINTS)?,
         log_starts: offsets(directory, name::LOG_STARTS)?,
         high_watermarks: offsets(directory, name::HIGH_WATERMARKS)?,
@@ -488,6 +563,18 @@ fn set_aside(
         );
     }
     Ok(())
+}
+
+/// Whether a folder under another name is a whole log of the topic that the metadata has: `partition.metadata` is the
+/// last that a copy gets.
+fn is_whole(directory: &LogDir, folder: &str, name: &TopicPartition, image: &Image) -> bool {
+    let path = format!("{folder}/{}", name::PARTITION_METADATA);
+    let Some(topic) = image.topic(&name.topic) else {
+        return false;
+    };
+    let found = directory.read_file(&path).ok();
+    let found = found.and_then(|bytes| PartitionMetadata::parse(&bytes).ok());
+    found.is_some_and(|found| found.topic_id.0 == topic.id.0)
 }
 
 /// Whether the metadata has a partition of this name.

@@ -65,7 +65,7 @@ const fn setting(
 pub static DYNAMIC_ONLY: &[Setting] = &[
     setting("follower.replication.throttled.rate", Long, Is("9223372036854775807"), AtLeast(0), Medium, ClusterWide, Public, &[], Accepted("A single node has nothing to throttle.")),
     setting("leader.replication.throttled.rate", Long, Is("9223372036854775807"), AtLeast(0), Medium, ClusterWide, Public, &[], Accepted("A single node has nothing to throttle.")),
-    setting("replica.alter.log.dirs.io.max.bytes.per.second", Long, Is("9223372036854775807"), AtLeast(0), Medium, ClusterWide, Public, &[], Accepted("Moves between directories are not throttled yet.")),
+    setting("replica.alter.log.dirs.io.max.bytes.per.second", Long, Is("9223372036854775807"), AtLeast(0), Medium, ClusterWide, Public, &[], Supported("Bytes per second that all moves between log directories of a broker may copy together.")),
 ];
 
 /// All broker settings.

@@ -104,8 +104,8 @@ fn described<'a>(
                 partition_index: log.name.partition,
                 partition_size: signed(log.size),
                 // A leader's log is not behind its own high watermark.
-                offset_lag: 0,
-                is_future_key: false,
+                offset_lag: log.future_lag.unwrap_or(0),
+                is_future_key: log.future_lag.is_some(),
                 ..Default::default()
             });
     }

@@ -175,8 +175,8 @@ impl Shard {
             };
             let size = batch.size() as u64;
             if call.origin != Origin::Client {
-                self.allowances.count(partition.directory, size);
-            } else if !self.allowances.admit(partition.directory, size) {
+                self.allowances.count(partition.directory.get(), size);
+            } else if !self.allowances.admit(partition.directory.get(), size) {
                 pending.outcomes.push(self.full(&partition));
                 continue;
             }
@@ -233,16 +233,31 @@ impl Shard {
     #[cold]
     fn full(&self, partition: &Partition) -> Appended {
         Appended {
-            message: Some(self.allowances.disks().full_sentence(partition.directory)),
+            message: Some(
+                self.allowances
+                    .disks()
+                    .full_sentence(partition.directory.get()),
+            ),
             ..Appended::refused(ErrorCode::KafkaStorageError, -1)
         }
     }
 
     #[cold]
     fn refusal(&self, error: &AppendError, partition: &Rc<Partition>) -> Appended {
+        if let AppendError::Roll(_) = error
+            && partition.held.get()
+        {
+            // The folder had no name for a moment: the producer comes again.
+            return Appended {
+                message: Some("the partition changes its log directory just now".to_owned()),
+                ..Appended::refused(ErrorCode::KafkaStorageError, -1)
+            };
+        }
         if let AppendError::Roll(error) = error {
             if error.is_full() {
-                self.allowances.disks().found_full(partition.directory);
+                self.allowances
+                    .disks()
+                    .found_full(partition.directory.get());
                 return self.full(partition);
             }
             self.disk_failed(partition, "roll", &error.source);
@@ -271,7 +286,7 @@ impl PendingAppend {
                     break ErrorCode::None;
                 }
                 if self.patience == Patience::UntilFull && wait.partition.starved.get() {
-                    let message = self.disks.full_sentence(wait.partition.directory);
+                    let message = self.disks.full_sentence(wait.partition.directory.get());
                     self.outcomes[wait.outcome].message = Some(message);
                     break ErrorCode::KafkaStorageError;
                 }

@@ -119,7 +119,12 @@ impl Shard {
             return End::GaveUp;
         };
         let partition = Rc::clone(&dirty.partition);
-        match self.clean(dirty, settings).await {
+        partition.cleaning.set(true);
+        let cleaned = self.clean(dirty, settings).await;
+        partition.cleaning.set(false);
+        // A move waits for it.
+        partition.progress.notify_all();
+        match cleaned {
             Ok(end) => end,
             Err(error) => {
                 self.cleaning_failed(&partition, &error);
@@ -142,7 +147,8 @@ impl Shard {
             }
             // An idle log has one segment; nothing more is asked of it.
             let idle = partition.log.borrow().segment_count() < 2;
-            if idle || partition.state.get() != State::Online || partition.uncleanable.get() {
+            let unfit = partition.uncleanable.get() || partition.moving.get();
+            if idle || unfit || partition.state.get() != State::Online {
                 continue;
             }
             let Some(topic) = image.topic(&partition.name.topic) else {
@@ -256,7 +262,8 @@ impl Shard {
                 }
                 Step::Done => break,
             }
-            if self.cleaner.stopping.get() || partition.state.get() != State::Online {
+            let stopping = self.cleaner.stopping.get() || partition.moving.get();
+            if stopping || partition.state.get() != State::Online {
                 self.abandon(&partition, cleaning).await;
                 return Ok(End::GaveUp);
             }
@@ -374,8 +381,7 @@ impl Shard {
                 tracing::error!("partition={} cannot be compacted: {error}", partition.name);
             }
             CleaningError::Disk(error) => {
-                let error = std::io::Error::other(error.to_string());
-                self.disk_failed(partition, "clean", &error);
+                self.disk_failed(partition, "clean", error);
             }
         }
     }

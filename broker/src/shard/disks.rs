@@ -49,6 +49,9 @@ pub(crate) struct Disks {
     all: Box<[Disk]>,
     /// `corelog.disk.reserve.bytes`; [`RESERVE_BY_SIZE`] takes the part of the disk.
     reserve: AtomicU64,
+    /// `replica.alter.log.dirs.io.max.bytes.per.second`, shared by the moves of all shards.
+    move_rate: AtomicU64,
+    moves: AtomicU64,
 }
 
 /// One log directory. Numbers are of the last look.
@@ -107,6 +110,8 @@ impl Disks {
         Self {
             all: directories.iter().zip(ids).zip(&looks).map(disk).collect(),
             reserve: AtomicU64::new(reserve.unwrap_or(RESERVE_BY_SIZE)),
+            move_rate: AtomicU64::new(u64::MAX),
+            moves: AtomicU64::new(0),
         }
     }
 
@@ -269,6 +274,24 @@ impl Disks {
         before.min(size.max(CHUNK))
     }
 
+    pub(crate) fn set_move_rate(&self, bytes_per_second: u64) {
+        self.move_rate.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// What one move may copy in a second: its share. Nothing at all is a byte, so that a throttle of 0 can be lifted.
+    pub(crate) fn move_rate(&self) -> u64 {
+        let moves = self.moves.load(Ordering::Relaxed).max(1);
+        (self.move_rate.load(Ordering::Relaxed) / moves).max(1)
+    }
+
+    pub(crate) fn move_begins(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn move_ends(&self) {
+        self.moves.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn starve(&self, at: usize) {
         self.all[at].starved.fetch_add(1, Ordering::Relaxed);
     }
@@ -373,7 +396,7 @@ impl Shard {
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
         for partition in partitions {
             if partition.state.get() == State::Online
-                && disks.condition(partition.directory) == Condition::Full
+                && disks.condition(partition.directory.get()) == Condition::Full
             {
                 self.keep(&partition);
                 corelog_runtime::yield_now().await;
@@ -386,14 +409,14 @@ impl Shard {
     #[cold]
     pub(crate) fn disk_full(&self, partition: &Rc<Partition>, error: &dyn std::fmt::Display) {
         let disks = Arc::clone(self.allowances.disks());
-        disks.found_full(partition.directory);
+        disks.found_full(partition.directory.get());
         let starved = partition.starved.replace(true);
         // Producers that wait are told.
         partition.progress.notify_all();
         if starved {
             return;
         }
-        disks.starve(partition.directory);
+        disks.starve(partition.directory.get());
         tracing::warn!(
             "partition={} waits for space on its disk: {error}",
             partition.name
@@ -405,7 +428,7 @@ impl Shard {
                 shard.queue_write(&partition);
                 shard.work(&partition);
             }
-            disks.feed(partition.directory);
+            disks.feed(partition.directory.get());
         })
         .detach();
     }
@@ -451,7 +474,7 @@ impl Shard {
     pub(crate) fn take_offline(&self, at: usize) {
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
         for partition in partitions {
-            if partition.directory != at || partition.state.get() != State::Online {
+            if partition.directory.get() != at || partition.state.get() != State::Online {
                 continue;
             }
             partition.log.borrow_mut().fail("its log directory failed");
@@ -474,7 +497,7 @@ impl Shard {
         error: &dyn std::fmt::Display,
     ) {
         tracing::error!("partition={} {operation} failed: {error}", partition.name);
-        self.directory_failed(partition.directory, &error.to_string());
+        self.directory_failed(partition.directory.get(), &error.to_string());
     }
 
     /// Reading failed. A file that is not there says nothing about the disk, unless the directory is gone too.
@@ -482,8 +505,8 @@ impl Shard {
     pub(crate) fn read_failed(&self, partition: &Partition, error: &DiskError) {
         if !error.is_not_found() {
             self.disk_failed(partition, "read", error);
-        } else if let Some(why) = self.allowances.disks().look(partition.directory) {
-            self.directory_failed(partition.directory, &why);
+        } else if let Some(why) = self.allowances.disks().look(partition.directory.get()) {
+            self.directory_failed(partition.directory.get(), &why);
         }
     }
 }

@@ -90,7 +90,7 @@ impl Shard {
 
     // HOT: one pwritev per file that batches were appended to since the last round
     fn write(&self, partition: &Rc<Partition>) {
-        while partition.state.get() == State::Online {
+        while partition.state.get() == State::Online && !partition.held.get() {
             let Some(write) = partition.log.borrow_mut().take_write() else {
                 break;
             };
@@ -172,6 +172,10 @@ impl Shard {
 
     /// Brings what is written of one log to the disk.
     pub(crate) async fn sync(&self, partition: &Rc<Partition>) {
+        if partition.held.get() {
+            // Asked for again when its folder has its new place.
+            return;
+        }
         let sync = partition.log.borrow_mut().take_sync();
         if let Some(sync) = sync {
             let outcome = execute(&sync).await;
@@ -194,8 +198,14 @@ impl Shard {
     /// Has the companion do the file work that a log has collected (indexes of rolled segments,
     /// snapshots) and reserve space ahead of the writes.
     pub(crate) fn work(&self, partition: &Rc<Partition>) {
+        if partition.held.get() {
+            return;
+        }
         let reserve = partition.log.borrow_mut().take_reserve();
-        let plenty = |size| self.allowances.reserves_ahead(partition.directory, size);
+        let plenty = |size| {
+            self.allowances
+                .reserves_ahead(partition.directory.get(), size)
+        };
         if let Some(reserve) = reserve.filter(|one| plenty(one.range.end - one.range.start)) {
             spawn("reserve", async move {
                 let file = File::from_fd(reserve.file.descriptor());

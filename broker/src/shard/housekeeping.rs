@@ -36,6 +36,10 @@ impl Shard {
 
     /// Retention and expiry of one partition.
     pub(crate) fn keep(self: &Rc<Self>, partition: &Rc<Partition>) {
+        if partition.held.get() {
+            // Its folder changes its place; the next round comes.
+            return;
+        }
         let now = Timestamp(corelog_runtime::wall_clock());
         let idle =
             partition.swept.replace(partition.high_watermark()) == partition.high_watermark();
@@ -69,7 +73,7 @@ impl Shard {
             .topic(&partition.name.topic)
             .map_or(0, |topic| self.topic_config(topic).file_delete_delay_ms);
         let delay = Duration::from_millis(u64::try_from(delay).unwrap_or(0));
-        if partition.deleted_at.get() + delay > corelog_runtime::now() {
+        if partition.held.get() || partition.deleted_at.get() + delay > corelog_runtime::now() {
             return;
         }
         let Some(unlink) = partition.log.borrow_mut().take_unlink() else {

@@ -40,6 +40,8 @@ pub(crate) struct Checkpoints {
     pub(crate) directories: Vec<DirectoryState>,
     /// Partitions that lie in two directories: a sentence for each.
     pub(crate) twice: BTreeMap<TopicPartition, String>,
+    /// Moves that the last stop interrupted, with their directories.
+    pub(crate) moves: Vec<(TopicPartition, usize)>,
 }
 
 impl Checkpoints {
@@ -82,6 +84,10 @@ pub(crate) struct Unserved {
 pub(crate) struct DirectoryState {
     pub(crate) clean: bool,
     pub(crate) live: Vec<TopicPartition>,
+    /// Names of folders of moves that were under way.
+    pub(crate) future: Vec<String>,
+    /// Names of folders that lost theirs to a deletion, or to a move.
+    pub(crate) deleted: Vec<String>,
     pub(crate) recovery_points: BTreeMap<TopicPartition, Offset>,
     pub(crate) log_starts: BTreeMap<TopicPartition, Offset>,
     pub(crate) high_watermarks: BTreeMap<TopicPartition, Offset>,
@@ -146,7 +152,9 @@ impl Shard {
         for topic in image.topics() {
             self.want(&image, topic, Some(&checkpoints), &mut wanted);
         }
-        self.open(wanted).await
+        let opened = Rc::clone(&self).open(wanted).await;
+        self.resume_moves(&checkpoints.moves);
+        opened
     }
 
     /// Follows the metadata from one image to the next.
@@ -158,6 +166,10 @@ impl Shard {
         }
         if !wanted.is_empty() {
             Rc::clone(&self).open(wanted).await;
+        }
+        for topic in &delta.deleted {
+            // The new image does not have its settings any more.
+            self.topic_config(topic);
         }
         self.set_image(Arc::clone(&image));
         for topic in &delta.changed {
@@ -270,7 +282,7 @@ impl Shard {
     fn emptiest(&self, wanted: &[Wanted]) -> Option<usize> {
         let mut counts = vec![0_usize; self.directories.len()];
         for partition in self.partitions.borrow().values() {
-            counts[partition.directory] += 1;
+            counts[partition.directory.get()] += 1;
         }
         for one in wanted {
             counts[one.directory] += 1;
@@ -351,9 +363,13 @@ impl Shard {
             self.partitions
                 .borrow_mut()
                 .insert(key, Rc::clone(&partition));
-            if self.allowances.disks().is_offline(partition.directory) {
+            if self
+                .allowances
+                .disks()
+                .is_offline(partition.directory.get())
+            {
                 // It failed while the log was opened.
-                self.take_offline(partition.directory);
+                self.take_offline(partition.directory.get());
                 continue;
             }
             if offsets {
@@ -392,6 +408,9 @@ impl Shard {
 
     async fn delete(self: &Rc<Self>, topic: &TopicImage) {
         let topic_id = TopicId(topic.id.0);
+        let delay = Duration::from_millis(
+            u64::try_from(self.topic_config(topic).file_delete_delay_ms).unwrap_or(0),
+        );
         self.forget_topic_config(topic_id);
         let mut gone = Vec::new();
         for (number, _) in topic.numbered() {
@@ -415,7 +434,12 @@ impl Shard {
             if *partition.name.topic == *OFFSETS_TOPIC {
                 self.resign_groups(number);
             }
+            partition.deleted.set(true);
             partition.shut(State::Closed);
+            while partition.held.get() {
+                // Its folder changes its place; it is renamed where it arrives.
+                partition.progress.notified().await;
+            }
             {
                 let mut log = partition.log.borrow_mut();
                 log.trim_tail(0);
@@ -423,7 +447,7 @@ impl Shard {
             }
             self.count_tail(&partition);
             gone.push((
-                self.directories[partition.directory].clone(),
+                self.directories[partition.directory.get()].clone(),
                 partition.name.clone(),
                 random(),
             ));
@@ -442,9 +466,6 @@ impl Shard {
             renamed
         })
         .await;
-        let delay = Duration::from_millis(
-            u64::try_from(self.topic_config(topic).file_delete_delay_ms).unwrap_or(0),
-        );
         self.forget_topic_config(topic_id);
         spawn("remove folders", async move {
             // Readers may still hold files of the folder; Kafka's file.delete.delay.ms.
@@ -492,6 +513,12 @@ impl Shard {
         );
         let disks = self.allowances.disks();
         disks.set_reserve(config.disk_reserve_bytes);
+        let node = self.config.node_id.to_string();
+        let rate = [node.as_str(), ""].into_iter().find_map(|resource| {
+            let values = image.config(ResourceType::Broker, resource)?;
+            values.get(MOVE_RATE)?.parse().ok()
+        });
+        disks.set_move_rate(rate.unwrap_or(u64::MAX));
     }
 
     fn forget_topic_config(&self, topic_id: TopicId) {
@@ -504,11 +531,12 @@ impl Shard {
             let log = partition.log.borrow();
             LogOffsets {
                 name: partition.name.clone(),
-                directory: partition.directory,
+                directory: partition.directory.get(),
                 recovery_point: log.recovery_point(),
                 log_start_offset: log.start_offset(),
                 high_watermark: log.high_watermark(),
                 cleaned: log.cleaned_to(),
+                left: partition.left.take(),
             }
         };
         self.partitions.borrow().values().map(offsets).collect()
@@ -518,10 +546,13 @@ impl Shard {
     pub(crate) fn sizes(&self) -> Vec<LogSize> {
         let size = |partition: &Rc<Partition>| LogSize {
             name: partition.name.clone(),
-            directory: partition.directory,
+            directory: partition.directory.get(),
             size: partition.log.borrow().size(),
+            future_lag: None,
         };
-        self.partitions.borrow().values().map(size).collect()
+        let mut sizes: Vec<_> = self.partitions.borrow().values().map(size).collect();
+        sizes.extend(self.future_sizes());
+        sizes
     }
 
     /// Writes out and closes every log; what the checkpoints shall say of those that closed well.
@@ -544,7 +575,12 @@ impl Shard {
             partition.shut(State::Closed);
             if let Some(plan) = plan {
                 let cleaned = partition.log.borrow().cleaned_to();
-                plans.push((partition.name.clone(), partition.directory, cleaned, plan));
+                plans.push((
+                    partition.name.clone(),
+                    partition.directory.get(),
+                    cleaned,
+                    plan,
+                ));
             } else {
                 tracing::error!("partition={} does not close cleanly", partition.name);
             }
@@ -560,6 +596,7 @@ impl Shard {
                         log_start_offset: plan.log_start_offset,
                         high_watermark: plan.high_watermark,
                         cleaned,
+                        left: None,
                     }),
                     Err(error) => {
                         tracing::error!("partition={name} does not close cleanly: {error}");
@@ -595,13 +632,17 @@ fn found(checkpoints: &Checkpoints, name: &TopicPartition) -> Option<(usize, Ope
         .iter()
         .enumerate()
         .find(|(_, directory)| directory.live.binary_search(name).is_ok())?;
-    let offset = |offsets: &BTreeMap<TopicPartition, Offset>| {
-        offsets.get(name).copied().unwrap_or(Offset::ZERO)
+    // A log that moved just before a crash is still in the files of the directory it left.
+    let offset = |offsets: fn(&DirectoryState) -> &BTreeMap<TopicPartition, Offset>| {
+        let own = offsets(directory).get(name);
+        let mut any = checkpoints.directories.iter().map(offsets);
+        let found = own.or_else(|| any.find_map(|offsets| offsets.get(name)));
+        found.copied().unwrap_or(Offset::ZERO)
     };
     let open = Open {
-        recovery_point: offset(&directory.recovery_points),
-        log_start_offset: offset(&directory.log_starts),
-        high_watermark: offset(&directory.high_watermarks),
+        recovery_point: offset(|state| &state.recovery_points),
+        log_start_offset: offset(|state| &state.log_starts),
+        high_watermark: offset(|state| &state.high_watermarks),
         clean_shutdown: directory.clean,
         now: Timestamp(corelog_runtime::wall_clock()),
     };
@@ -698,3 +739,6 @@ fn open_one(
     let (log, recovered) = Log::open(directory, &wanted.name, settings, open, &mut |_| {})?;
     Ok((log, Some(recovered)))
 }
+
+/// A setting that only exists at run time (KIP-113).
+const MOVE_RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";

@@ -32,6 +32,7 @@ mod list_transactions;
 mod log_dirs;
 mod metadata;
 mod metadata_snapshots;
+mod moves;
 mod offsets;
 mod produce;
 mod random;

@@ -108,6 +108,12 @@ pub fn deleted_folder(partition: &TopicPartition, id: u128) -> String {
     marked_folder(partition, id, DELETE_MARK)
 }
 
+/// The folder that a partition is copied to when it moves to another log directory.
+pub fn future_folder(partition: &TopicPartition, id: u128) -> String {
+    // Uncut, unlike the others: its partition is read from it again.
+    format!("{partition}.{id:032x}{FUTURE_MARK}")
+}
+
 /// The folder a partition unknown to the metadata is renamed to.
 pub fn stray_folder(partition: &TopicPartition, id: u128) -> String {
     marked_folder(partition, id, STRAY_MARK)

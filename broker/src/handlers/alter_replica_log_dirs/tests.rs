@@ -1,4 +1,4 @@
-//! Where a replica may be told to live when there is one directory.
+//! What is refused before a shard is asked.
 
 use corelog_net::wire::messages::alter_replica_log_dirs::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
@@ -6,7 +6,7 @@ use corelog_net::wire::messages::alter_replica_log_dirs::{
 use corelog_net::wire::records::{PartitionRecord, TopicRecord};
 use corelog_net::wire::{Message as _, Uuid};
 
-use super::answer;
+use super::{answer, ask};
 use crate::metadata::Image;
 
 fn error(path: &str, partition: i32) -> i16 {
@@ -39,7 +39,12 @@ fn error(path: &str, partition: i32) -> i16 {
         }],
         ..Default::default()
     };
-    let answer = answer(&image, &["/d".to_owned()], &request);
+    let directories = ["/d".to_owned()];
+    let asked = ask(&image, &directories, &request);
+    let errors = asked
+        .iter()
+        .map(|one| one.question.err().unwrap_or_default());
+    let answer = answer(&asked, errors);
     for version in 1..=2 {
         answer.to_vec(version).unwrap();
     }

@@ -23,6 +23,7 @@ fn logs() -> Vec<LogSize> {
         },
         directory: 0,
         size,
+        future_lag: None,
     })
     .into()
 }
