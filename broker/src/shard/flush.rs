@@ -179,7 +179,9 @@ impl Shard {
         let sync = partition.log.borrow_mut().take_sync();
         if let Some(sync) = sync {
             let outcome = execute(&sync).await;
-            if let Err(fault) = partition.log.borrow_mut().synced(sync.token, outcome) {
+            // Bound before it is looked at: what follows borrows the logs of the whole directory.
+            let synced = partition.log.borrow_mut().synced(sync.token, outcome);
+            if let Err(fault) = synced {
                 self.disk_failed(partition, "sync", &fault);
                 return;
             }

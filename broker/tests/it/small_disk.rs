@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::harness::{Broker, eventually};
+use crate::log_dirs::{directory_of, with_directories};
 use crate::records::values;
 use crate::table::error;
 use crate::topics::{create, produce, producing, read_all};
@@ -95,5 +96,138 @@ fn what_was_acknowledged_before_a_write_found_no_space_is_kept() {
     let log = broker.log();
     assert!(!log.contains("is offline"), "full is not failed\n{log}");
     assert!(log.contains("waits for space"), "no write found it\n{log}");
+    broker.stop();
+}
+
+#[test]
+#[ignore = "needs CORELOG_SMALL_DISK: see broker/tests/disks/run"]
+fn a_file_system_that_turns_read_only_takes_its_partitions_offline_until_it_is_back() {
+    let (mut broker, directories) = with_directories(1, &[]);
+    let data = small_disk().join("data");
+    let _ = fs::remove_dir_all(&data);
+    broker.stop();
+    broker.set(&format!(
+        "log.dirs={},{}",
+        directories[0].display(),
+        data.display()
+    ));
+    broker.launch();
+    let mut client = broker.client();
+    create(&mut client, "torn", 4, &[]);
+    let mut places = Vec::new();
+    for partition in 0..4 {
+        produce(&mut client, "torn", partition, values(&["v0", "v1"]));
+        places.push(directory_of(&mut client, "torn", partition).expect("it is somewhere"));
+    }
+    assert_eq!(places.iter().filter(|at| **at == 1).count(), 2);
+    let mounts = fs::read_to_string("/proc/mounts").expect("it can be read");
+    let disk = small_disk().display().to_string();
+    let mut lines = mounts.lines().map(|line| line.split(' '));
+    let device = lines.find_map(|mut words| {
+        let device = words.next()?;
+        (words.next()? == disk).then(|| device.trim_start_matches("/dev/").to_owned())
+    });
+    let device = device.expect("the small disk is mounted");
+    let trigger = format!("/sys/fs/ext4/{device}/trigger_fs_error");
+    fs::write(trigger, "as a disk's error would").expect("the error can be brought about");
+    for (partition, at) in (0..4).zip(&places) {
+        let expected = if *at == 1 {
+            "KAFKA_STORAGE_ERROR"
+        } else {
+            "NONE"
+        };
+        eventually("the directory is offline, the other is not", || {
+            let response = client.call(9, &producing("torn", partition, values(&["x"])));
+            error(response.responses[0].partition_responses[0].error_code) == expected
+        });
+    }
+    let log = broker.log();
+    assert!(log.contains("OfflineLogDirectoryCount=1"), "{log}");
+    broker.stop();
+    let image = std::env::var("CORELOG_SMALL_DISK_IMAGE").expect("the image of the small disk");
+    for arguments in [
+        vec!["umount", &disk],
+        vec!["mount", "-o", "loop,errors=remount-ro", &image, &disk],
+    ] {
+        let done = std::process::Command::new(arguments[0])
+            .args(&arguments[1..])
+            .status();
+        assert!(done.is_ok_and(|status| status.success()), "{arguments:?}");
+    }
+    broker.launch();
+    client = broker.client();
+    for partition in 0..4 {
+        let read = read_all(&mut client, "torn", partition, 0);
+        assert_eq!(read[..2], [(0, b"v0".to_vec()), (1, b"v1".to_vec())]);
+        produce(&mut client, "torn", partition, values(&["v2"]));
+    }
+    broker.stop();
+}
+
+#[test]
+#[ignore = "needs CORELOG_FAILING_DISK: see broker/tests/disks/run"]
+fn a_sync_that_fails_loses_nothing_that_was_acknowledged() {
+    let named = |name: &str| std::env::var(name).expect("broker/tests/disks/run says where");
+    let (disk, under) = (
+        named("CORELOG_FAILING_DISK"),
+        named("CORELOG_FAILING_UNDER"),
+    );
+    let (mut broker, directories) = with_directories(1, &[]);
+    broker.stop();
+    broker.set(&format!(
+        "log.dirs={},{disk}/data",
+        directories[0].display()
+    ));
+    broker.launch();
+    let mut client = broker.client();
+    create(&mut client, "eio", 2, &[]);
+    let failing = (0..2).find(|one| directory_of(&mut client, "eio", *one) == Some(1));
+    let failing = failing.expect("one partition is on the failing disk");
+    let filler = "eio ".repeat(50_000);
+    let mut acknowledged = Vec::new();
+    let failed = (0..500).find_map(|number| {
+        let value = format!("{number} {filler}");
+        let request = producing("eio", failing, values(&[value.as_str()]));
+        let response = client.call(9, &request);
+        let answer = &response.responses[0].partition_responses[0];
+        if answer.error_code == 0 {
+            acknowledged.push((answer.base_offset, value.into_bytes()));
+            return None;
+        }
+        Some(error(answer.error_code))
+    });
+    assert_eq!(failed, Some("KAFKA_STORAGE_ERROR"));
+    assert!(acknowledged.len() > 3, "{}", acknowledged.len());
+    let log = broker.log();
+    assert!(log.contains("Input/output error"), "{log}");
+    assert!(log.contains("OfflineLogDirectoryCount=1"), "{log}");
+    // The other disk is not concerned.
+    produce(&mut client, "eio", 1 - failing, values(&["v0"]));
+    broker.stop();
+    let image = format!("{under}/image");
+    for arguments in [
+        vec!["umount", &disk],
+        vec!["mount", "-o", "remount,size=128M", &under],
+        vec!["fsck.ext4", "-fy", &image],
+        vec!["mount", "-o", "loop", &image, &disk],
+    ] {
+        let done = std::process::Command::new(arguments[0])
+            .args(&arguments[1..])
+            .status();
+        // fsck says 1 when it repaired something.
+        assert!(
+            done.is_ok_and(|status| matches!(status.code(), Some(0 | 1))),
+            "{arguments:?}"
+        );
+    }
+    broker.launch();
+    client = broker.client();
+    let read = read_all(&mut client, "eio", failing, 0);
+    assert!(read.len() >= acknowledged.len());
+    assert!(
+        read[..acknowledged.len()] == acknowledged,
+        "records are lost or changed"
+    );
+    produce(&mut client, "eio", failing, values(&["after"]));
     broker.stop();
 }
