@@ -30,8 +30,7 @@ use crate::mesh::{self, Reply, Request};
 use crate::shard::disks::Disks;
 use crate::shard::logs::Opened;
 use crate::shard::{Parts, Settings, Shard};
-use directories::Directories;
-pub(crate) use directories::random_id;
+pub(crate) use directories::{Directories, random_id};
 pub(crate) use metadata_log::TOPIC as METADATA_TOPIC;
 
 /// Connections get this long to see their requests answered when the broker stops.
@@ -139,7 +138,10 @@ async fn lead(
 ) -> anyhow::Result<()> {
     shard
         .control
-        .set(crate::shard::control::Control::new(metadata.written))
+        .set(crate::shard::control::Control::new(
+            directories.clone(),
+            metadata.written,
+        ))
         .ok()
         .expect("set once");
     shard.adopt_metadata_log(metadata.log, metadata.epoch);
@@ -160,6 +162,8 @@ async fn lead(
         opened.cut,
         opened.failed
     );
+    // ORDER: a recovery point that names what a crash took comes down before anything is appended in its place.
+    shard.checkpoint().await;
     let limits = connection_limits(&shard.config, shard.shards);
     let admission = Admission::new(shard.shards, &limits);
     let addresses: Arc<[SocketAddr]> = addresses(&shard.config)?.into();
@@ -174,10 +178,7 @@ async fn lead(
     for (listener, address) in shard.config.listeners.iter().zip(addresses.iter()) {
         tracing::info!("listener={} address={address}", listener.endpoint.name);
     }
-    let checkpoints = corelog_runtime::spawn(
-        "checkpoints",
-        checkpoint_for_ever(Rc::clone(&shard), directories.clone()),
-    );
+    let checkpoints = corelog_runtime::spawn("checkpoints", checkpoint_for_ever(Rc::clone(&shard)));
     let snapshots =
         corelog_runtime::spawn("metadata snapshots", Rc::clone(&shard).snapshot_for_ever());
     let ready = corelog_runtime::now().duration_since(begun);
@@ -211,7 +212,7 @@ async fn stop(shard: &Rc<Shard>, directories: &Directories) -> anyhow::Result<()
 }
 
 /// Brings the recovery points to disk from time to time, so that a crash leaves little to scan.
-async fn checkpoint_for_ever(shard: Rc<Shard>, directories: Directories) {
+async fn checkpoint_for_ever(shard: Rc<Shard>) {
     let interval = Duration::from_millis(
         u64::try_from(shard.config.log_flush_offset_checkpoint_interval_ms)
             .unwrap_or(60_000)
@@ -219,21 +220,7 @@ async fn checkpoint_for_ever(shard: Rc<Shard>, directories: Directories) {
     );
     loop {
         corelog_runtime::sleep(interval).await;
-        let mut offsets = Vec::new();
-        for reply in shard.call_all(|| Request::Checkpoint).await {
-            if let Reply::Offsets(more) = reply {
-                offsets.extend(more);
-            }
-        }
-        let directories = directories.clone();
-        let disks = Arc::clone(shard.allowances.disks());
-        let written = corelog_runtime::blocking("checkpoints", move || {
-            directories.checkpoint(&offsets, &disks)
-        })
-        .await;
-        if let Err(error) = written {
-            tracing::error!("checkpoints were not written: {error}");
-        }
+        shard.checkpoint().await;
     }
 }
 

@@ -5,7 +5,9 @@
 //! Invariants:
 //! 1. One change at a time: decided by the newest image, written, synced, applied, published to
 //!    every shard, answered. What a client was told is on disk and in force everywhere.
-//! 2. Records that cannot be written end the broker: an image ahead of its log would lie.
+//! 2. When a deletion is answered no checkpoint speaks of what was deleted: a topic of the same name
+//!    must not find another log's recovery point or start.
+//! 3. Records that cannot be written end the broker: an image ahead of its log would lie.
 //!
 //! Not here: decisions (`controller`), start (`boot/metadata_log.rs`).
 
@@ -31,7 +33,7 @@ use corelog_runtime::Semaphore;
 use corelog_storage::log::{Log, Origin};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
-use crate::boot::{METADATA_TOPIC, random_id};
+use crate::boot::{Directories, METADATA_TOPIC, random_id};
 use crate::controller::{Controller, Outcome};
 use crate::mesh;
 use crate::metadata::log::{self, Place};
@@ -53,13 +55,17 @@ pub(crate) struct Control {
     /// Held while the metadata changes.
     pub(super) changing: Semaphore,
     pub(super) snapshots: Snapshots,
+    directories: Directories,
+    checkpointing: Semaphore,
 }
 
 impl Control {
-    pub(crate) fn new(written: Written) -> Self {
+    pub(crate) fn new(directories: Directories, written: Written) -> Self {
         Self {
             changing: Semaphore::new(1),
             snapshots: Snapshots::new(written),
+            directories,
+            checkpointing: Semaphore::new(1),
         }
     }
 }
@@ -183,6 +189,33 @@ impl Shard {
         })
         .await;
         self.snapshot_if_due();
+        if !delta.deleted.is_empty() {
+            self.checkpoint().await;
+        }
+    }
+
+    /// Writes the checkpoint files from what every shard says now.
+    pub(crate) async fn checkpoint(self: &Rc<Self>) {
+        let Some(control) = self.control.get() else {
+            return;
+        };
+        // ORDER: one at a time, or what was asked before a deletion is written after it.
+        let _turn = control.checkpointing.acquire().await;
+        let mut offsets = Vec::new();
+        for reply in self.call_all(|| mesh::Request::Checkpoint).await {
+            if let mesh::Reply::Offsets(more) = reply {
+                offsets.extend(more);
+            }
+        }
+        let directories = control.directories.clone();
+        let disks = Arc::clone(self.allowances.disks());
+        let written = corelog_runtime::blocking("checkpoints", move || {
+            directories.checkpoint(&offsets, &disks)
+        })
+        .await;
+        if let Err(error) = written {
+            tracing::error!("checkpoints were not written: {error}");
+        }
     }
 
     fn quorum(&self) -> Quorum {

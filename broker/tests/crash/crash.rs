@@ -9,7 +9,7 @@
 //! **Not here**: power cuts, which lose what was written and not synced (`corelog_storage`'s
 //! simulated disk).
 //!
-//! `CORELOG_CRASH_ROUNDS` (10) and `CORELOG_CRASH_SEED` make it longer and repeat it.
+//! `cargo dev crash` runs 200 rounds against a release build. `CORELOG_CRASH_ROUNDS` (10) and `CORELOG_CRASH_SEED` make it longer and repeat it.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,8 +23,10 @@ use corelog_runtime::{BackendChoice, Config, Runtime, spawn};
 use corelog_storage::batch::{BatchOptions, Codec};
 use corelog_storage::types::{ProducerEpoch, ProducerId, Sequence};
 
+use crate::client::Client;
 use crate::harness::{Broker, eventually};
 use crate::idempotence::producer_id;
+use crate::offsets::{Commit, try_commit};
 use crate::random::{Random, number};
 use crate::records::{Record, batch, now_ms};
 use crate::table::error;
@@ -33,6 +35,7 @@ use crate::topics::{create, offset_of, producing, read_all};
 mod dump;
 
 const TOPIC: &str = "crash";
+const GROUP: &str = "crash";
 
 /// A producer of one partition.
 struct Lane {
@@ -45,7 +48,18 @@ struct Lane {
     next: i32,
     /// Sent and not acknowledged, oldest first.
     unacknowledged: VecDeque<Piece>,
+    /// Acknowledged and not looked at since.
     acknowledged: Vec<(i64, Piece)>,
+    /// What was found there after the last restart: the log's end, its last number, records acknowledged in all.
+    found: Found,
+}
+
+/// How much of a partition was compared.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    end: i64,
+    last: Option<i32>,
+    acknowledged: usize,
 }
 
 /// A batch as it was sent.
@@ -67,6 +81,7 @@ impl Lane {
             next: 0,
             unacknowledged: VecDeque::new(),
             acknowledged: Vec::new(),
+            found: Found::default(),
         }
     }
 
@@ -193,15 +208,48 @@ fn load(lanes: Vec<Lane>, addr: SocketAddr, count: Arc<AtomicU64>) -> Vec<Lane> 
     })
 }
 
+/// Commits offsets of a group, one after the other, until the broker goes. The last acknowledged, the last sent.
+fn commit_for_ever(broker: SocketAddr, mut last: i64) -> (i64, i64) {
+    let mut acknowledged = last;
+    let Some(mut client) = Client::try_connect(broker) else {
+        return (acknowledged, last);
+    };
+    loop {
+        last += 1;
+        let commit = Commit::of(GROUP, TOPIC, last);
+        match try_commit(&mut client, &commit) {
+            None => return (acknowledged, last),
+            Some("NONE") => acknowledged = last,
+            // It has just started, and reads its groups.
+            Some(
+                "COORDINATOR_LOAD_IN_PROGRESS" | "NOT_COORDINATOR" | "COORDINATOR_NOT_AVAILABLE",
+            ) => {}
+            Some(other) => panic!("a commit was answered {other}"),
+        }
+    }
+}
+
+/// What the group has committed.
+fn committed_offset(broker: &Broker) -> i64 {
+    let mut client = broker.client();
+    crate::groups::await_coordinator(&mut client, GROUP);
+    let text = crate::offsets::committed(&mut client, GROUP, Some(&[(TOPIC, &[0])]));
+    let offset = text
+        .rsplit_once('=')
+        .and_then(|(_, offset)| offset.parse().ok());
+    offset.unwrap_or_else(|| panic!("no offset in {text}"))
+}
+
 #[test]
 fn what_is_acknowledged_survives_kills_in_order_and_once() {
     let rounds = number("CORELOG_CRASH_ROUNDS", 10);
     let seed = number("CORELOG_CRASH_SEED", 71_934);
     println!("CORELOG_CRASH_SEED={seed} CORELOG_CRASH_ROUNDS={rounds}");
     let mut random = Random::new(seed);
-    let mut broker = Broker::with(&[]);
+    let mut broker = Broker::with(&["log.flush.offset.checkpoint.interval.ms=500"]);
     let mut client = broker.client();
-    create(&mut client, TOPIC, 6, &[("segment.bytes", "1048576")]);
+    let topic_id = create(&mut client, TOPIC, 6, &[("segment.bytes", "1048576")]);
+    crate::groups::await_coordinator(&mut client, GROUP);
     let mut id = || Some(producer_id(&mut client).producer_id);
     let mut lanes = vec![
         Lane::new(0, -1, id(), seed),
@@ -211,39 +259,62 @@ fn what_is_acknowledged_survives_kills_in_order_and_once() {
         Lane::new(4, 1, None, seed),
         Lane::new(5, -1, id(), seed),
     ];
+    let mut committed = (0, 0);
     for round in 0..rounds {
         let addr = broker.addr();
         let count = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&count);
         let kill_after = u64::try_from(1 + random.below(400)).expect("a count");
-        lanes = std::thread::scope(|scope| {
+        (lanes, committed) = std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
             scope.spawn(move || sender.send(load(lanes, addr, counted)));
+            let commits = scope.spawn(move || commit_for_ever(addr, committed.1));
             eventually("there are acknowledgements", || {
                 count.load(Ordering::Relaxed) >= kill_after
             });
             broker.kill();
-            receiver.recv().expect("the load ends with the broker")
+            let lanes = receiver.recv().expect("the load ends with the broker");
+            (lanes, commits.join().expect("commits are answered"))
         });
         broker.launch();
-        for lane in &lanes {
+        let mut batches = 0;
+        for lane in &mut lanes {
+            batches += lane.acknowledged.len();
             verify(&broker, lane, round);
         }
+        let offset = committed_offset(&broker);
+        assert!(
+            (committed.0..=committed.1).contains(&offset),
+            "round {round}: the group is at {offset}, {} was acknowledged, {} sent",
+            committed.0,
+            committed.1
+        );
+        committed.1 = offset;
+        let topic = crate::topics::describe(&mut broker.client(), TOPIC);
+        assert_eq!(
+            (topic.topic_id, topic.partitions.len()),
+            (topic_id, 6),
+            "round {round}"
+        );
+        println!(
+            "round {round}: {batches} batches acknowledged, ends {:?}, group at {offset}",
+            lanes.iter().map(|lane| lane.found.end).collect::<Vec<_>>()
+        );
     }
-    let batches: usize = lanes.iter().map(|lane| lane.acknowledged.len()).sum();
-    println!("{batches} batches acknowledged over {rounds} kills");
+    let acknowledged: usize = lanes.iter().map(|lane| lane.found.acknowledged).sum();
+    println!("{acknowledged} records acknowledged over {rounds} kills, all there");
+    for lane in &mut lanes {
+        // Once more from the start, the whole partition.
+        lane.found = Found::default();
+        verify(&broker, lane, rounds);
+    }
     broker.stop();
     let records = dump::check(&broker.data(), TOPIC, 6);
-    let acknowledged: usize = lanes
-        .iter()
-        .flat_map(|lane| &lane.acknowledged)
-        .map(|(_, piece)| piece.values.len())
-        .sum();
     assert!(records >= acknowledged, "{records} of {acknowledged}");
 }
 
-/// Reads the partition from its start and compares it with what the lane knows.
-fn verify(broker: &Broker, lane: &Lane, round: u64) {
+/// Reads what the partition has beyond what was compared before, and compares it with what the lane knows.
+fn verify(broker: &Broker, lane: &mut Lane, round: u64) {
     let mut client = broker.client();
     let what = format!("partition {} after round {round}", lane.partition);
     assert_eq!(
@@ -251,9 +322,12 @@ fn verify(broker: &Broker, lane: &Lane, round: u64) {
         0,
         "{what}"
     );
-    let read = read_all(&mut client, TOPIC, lane.partition, 0);
-    let mut numbers = Vec::new();
-    for ((offset, value), expected) in read.iter().zip(0..) {
+    let first = lane.found.end;
+    let end = offset_of(&mut client, TOPIC, lane.partition, -1);
+    assert!(end >= first, "{what}: it ended at {first}, now at {end}");
+    let read = read_all(&mut client, TOPIC, lane.partition, first);
+    let mut numbers: Vec<i32> = lane.found.last.into_iter().collect();
+    for ((offset, value), expected) in read.iter().zip(first..) {
         assert_eq!(*offset, expected, "{what}: offsets are dense");
         let text = std::str::from_utf8(value).expect("the values are text");
         let mut words = text.split(' ');
@@ -267,30 +341,37 @@ fn verify(broker: &Broker, lane: &Lane, round: u64) {
     }
     for pair in numbers.windows(2) {
         assert!(pair[0] < pair[1], "{what}: {} before {}", pair[0], pair[1]);
+        assert!(
+            lane.producer.is_none() || pair[0] + 1 == pair[1],
+            "{what}: nothing is missing between {} and {}",
+            pair[0],
+            pair[1]
+        );
     }
-    if lane.producer.is_some() {
-        let gapless = numbers
-            .iter()
-            .zip(0..)
-            .all(|(&number, expected)| number == expected);
-        assert!(gapless, "{what}: nothing is missing between what is there");
-    }
-    for (offset, piece) in &lane.acknowledged {
-        let at = usize::try_from(*offset).expect("an offset");
-        for (value, found) in piece.values.iter().zip(&read[at.min(read.len())..]) {
+    for (offset, piece) in lane.acknowledged.drain(..) {
+        lane.found.acknowledged += piece.values.len();
+        if offset < first {
+            // It was written before the kill, seen after it, and answered now, sent again: one number for each offset.
+            assert!(lane.producer.is_some(), "{what}: {offset} again");
+            assert_eq!(offset, i64::from(piece.first), "{what}: answered again");
+            continue;
+        }
+        let at = usize::try_from(offset - first).expect("not below");
+        let last = at + piece.values.len();
+        assert!(
+            last <= read.len(),
+            "{what}: {offset} was acknowledged, the log ends at {end}"
+        );
+        for (value, found) in piece.values.iter().zip(&read[at..]) {
             assert!(
                 found.1 == value.as_bytes(),
                 "{what}: another record at {}",
                 found.0
             );
         }
-        let end = at + piece.values.len();
-        assert!(
-            end <= read.len(),
-            "{what}: {end} was acknowledged, the log ends at {}",
-            read.len()
-        );
     }
+    lane.found.end = first + i64::try_from(read.len()).expect("a count");
+    lane.found.last = numbers.last().copied();
 }
 
 #[test]
@@ -304,7 +385,7 @@ fn groups_and_topics_survive_a_kill_right_after_the_answer() {
         let group = format!("killed-{}", round % 3);
         crate::groups::await_coordinator(&mut client, &group);
         let offset = i64::try_from(round).expect("small") + 1;
-        let commit = crate::offsets::Commit::of(&group, &topic, offset);
+        let commit = Commit::of(&group, &topic, offset);
         assert_eq!(crate::offsets::commit(&mut client, &commit), "NONE");
         broker.kill();
         broker.launch();

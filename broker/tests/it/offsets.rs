@@ -52,7 +52,19 @@ impl<'a> Commit<'a> {
 /// Commits; the code of the only partition.
 #[track_caller]
 pub(crate) fn commit(client: &mut Client, commit: &Commit<'_>) -> &'static str {
-    let request = OffsetCommitRequest {
+    let response = client.call(commit.version, &request_of(commit));
+    error(response.topics[0].partitions[0].error_code)
+}
+
+/// Commits, if the broker is still there to answer.
+pub(crate) fn try_commit(client: &mut Client, commit: &Commit<'_>) -> Option<&'static str> {
+    let sent = client.try_send(commit.version, &request_of(commit)).ok()?;
+    let response = client.try_receive::<OffsetCommitRequest>(sent)?;
+    Some(error(response.topics[0].partitions[0].error_code))
+}
+
+fn request_of(commit: &Commit<'_>) -> OffsetCommitRequest {
+    OffsetCommitRequest {
         group_id: commit.group.to_owned(),
         generation_id_or_member_epoch: commit.generation,
         member_id: commit.member.to_owned(),
@@ -68,9 +80,7 @@ pub(crate) fn commit(client: &mut Client, commit: &Commit<'_>) -> &'static str {
             ..OffsetCommitRequestTopic::default()
         }],
         ..OffsetCommitRequest::default()
-    };
-    let response = client.call(commit.version, &request);
-    error(response.topics[0].partitions[0].error_code)
+    }
 }
 
 /// `topic-partition=offset …` of what a group has committed, or was asked for; sorted.

@@ -264,14 +264,11 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes what a scan found the truth: index files, sizes, and the log's bytes durable.
+    /// Makes what a scan found the truth: index files and sizes.
     pub(super) fn take_scanned(&mut self, at: usize, found: &Scanned) -> Result<(), DiskError> {
-        let base = self.segments[at].base;
         self.segments[at].size = found.valid_bytes;
         self.segments[at].written = found.valid_bytes;
-        self.dir
-            .open_file(&self.file(base, Content::Log), Mode::Write)?
-            .sync_data()?;
+        // The log's bytes are durable: the scan synced them before it looked, and a cut is synced.
         self.write_indexes(at, found)
     }
 

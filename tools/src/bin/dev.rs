@@ -9,6 +9,8 @@ use std::process::{Command, ExitCode};
 
 #[path = "dev/ci.rs"]
 mod ci;
+#[path = "dev/crash.rs"]
+mod crash;
 #[path = "dev/gen_wire.rs"]
 mod gen_wire;
 #[path = "dev/tidy.rs"]
@@ -19,6 +21,8 @@ const USAGE: &str = "usage: cargo dev <command>
   gen-wire [--check]        generate net/src/wire from net/schemas, or check that it is current
   clients [--quick] [NAME…] real clients against a broker, see broker/tests/clients
   adopt [KIND…]             Kafka and this broker take turns on one directory, see broker/tests/adopt
+  crash [--rounds N] [--seed N]
+                            kill -9 under load, 200 rounds, against a release build
   ci [--after-tests]        everything a commit must pass";
 
 fn main() -> ExitCode {
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(root),
         "clients" => script(root, "clients", rest),
         "adopt" => script(root, "adopt", rest),
+        "crash" => crash::run(root, rest),
         "ci" => ci::run(root, rest),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
