@@ -281,11 +281,14 @@ impl Folder {
         notes: &mut Vec<String>,
     ) -> Result<(Producers, Offset), DiskError> {
         let expiration_ms = settings.producer_id_expiration_ms;
+        let first = self.segments[0].base;
         for offset in self
             .snapshots()
             .into_iter()
             .rev()
-            .filter(|offset| *offset <= trusted)
+            // One from before the first segment lacks what was deleted since: a sequence or a marker that it does not
+            // know of would refuse a healthy producer, or hold the last stable offset for ever.
+            .filter(|offset| (first..=trusted).contains(offset))
         {
             let name = self.file(offset, Content::Snapshot);
             if let Some(snapshot) = load_snapshot(&self.dir, &name)? {
@@ -296,7 +299,6 @@ impl Folder {
             notes.push(format!("{offset:020}.snapshot is damaged and not used"));
         }
         mark!("producers replayed from the first segment");
-        let first = self.segments[0].base;
         let mut producers = Producers::new(expiration_ms);
         producers.advance(first);
         Ok((producers, first))

@@ -188,8 +188,7 @@ impl World {
         );
         if whole && end > self.model.start {
             self.model.cut(end);
-            check::to_the_end(&mut self.log, &self.model, self.model.start, 3000)?;
-            return check::indexes(&self.log, &self.model);
+            return check::to_the_end(&mut self.log, &self.model, self.model.start, 3000);
         }
         Ok(())
     }

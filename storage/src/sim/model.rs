@@ -25,6 +25,8 @@ pub(super) struct Model {
     pub opened: Offset,
     /// A mistake: see [`super::Mistake::ForgetTransaction`].
     pub forgets_transactions: bool,
+    /// What these producers did counts from here on: see [`Model::forget_before`].
+    pub begins: BTreeMap<ProducerId, Offset>,
     /// Epochs that began, with or without a record.
     pub epochs: BTreeSet<LeaderEpoch>,
 }
@@ -91,7 +93,7 @@ impl Model {
         let mut producers = BTreeMap::new();
         for kept in &self.batches {
             let header = &kept.header;
-            if header.producer_id.is_none() {
+            if header.producer_id.is_none() || self.is_forgotten(header) {
                 continue;
             }
             let known: &mut Known = producers
@@ -127,12 +129,26 @@ impl Model {
         producers
     }
 
+    fn is_forgotten(&self, header: &Header) -> bool {
+        let begins = self.begins.get(&header.producer_id);
+        begins.is_some_and(|begins| header.base_offset < *begins)
+    }
+
+    /// The log does not know any more what this producer did below `offset`: on a full disk segments go before the
+    /// snapshot behind them is written.
+    pub(super) fn forget_before(&mut self, producer: ProducerId, offset: Offset) {
+        self.begins.insert(producer, offset);
+    }
+
     /// Ended transactions, in the order of their markers: producer, first offset, marker, committed.
     fn ended(&self) -> Vec<(ProducerId, Offset, Offset, bool)> {
         let mut open: BTreeMap<ProducerId, Offset> = BTreeMap::new();
         let mut ended = Vec::new();
         for kept in &self.batches {
             let header = &kept.header;
+            if self.is_forgotten(header) {
+                continue;
+            }
             match kept.marker {
                 Some(marker) => {
                     if let Some(first) = open.remove(&header.producer_id) {

@@ -250,6 +250,7 @@ impl World {
             }
         }
         self.model.opened = end;
+        self.forget_on_a_full_disk();
         (self.written, self.durable) = (end, end);
         self.recovery_checkpoint = self.recovery_checkpoint.min(end);
         self.log.set_high_watermark(end);
@@ -260,6 +261,30 @@ impl World {
             self.log.begin_epoch(self.model.epoch);
         }
         Ok(())
+    }
+
+    /// On a full disk retention makes room before the snapshot behind what it takes is written. A machine that ends then
+    /// comes back knowing of producers only what the segments that are left say.
+    fn forget_on_a_full_disk(&mut self) {
+        if !self.disk.counts().contains_key("ENOSPC") {
+            return;
+        }
+        let first = self.log.segments[0].base;
+        for (producer, known) in self.model.producers() {
+            let state = self.log.producers().state(producer);
+            let seen = state.map(|state| {
+                (
+                    state.epoch(),
+                    state.coordinator_epoch(),
+                    state.transaction(),
+                )
+            });
+            if seen != Some((known.epoch, known.coordinator_epoch, known.transaction))
+                && !self.model.begins.contains_key(&producer)
+            {
+                self.model.forget_before(producer, first);
+            }
+        }
     }
 
     /// The mistakes that are the disk's.

@@ -57,6 +57,11 @@ fn seeds_that_found_something_find_nothing_any_more() {
             "a snapshot that cannot be read taken for a damaged one",
         ),
         (7138, "a recovery point of another life"),
+        (50_074, "a snapshot from before the first segment believed"),
+        (
+            50_276,
+            "a transaction open for ever whose marker retention took",
+        ),
     ];
     for (seed, what) in found {
         if let Err(failure) = run(&Options::new(seed, STEPS), &mut |_| {}) {
