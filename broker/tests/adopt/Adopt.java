@@ -113,7 +113,9 @@ public class Adopt {
 
     /** What Kafka alone serves yet; a broker that takes over must keep it. */
     void writeWithKafka(int round) throws Exception {
-        group(round, "consumer", Map.of("group.protocol", "consumer"));
+        Set<String> features = admin.describeFeatures().featureMetadata().get().finalizedFeatures().keySet();
+        if (features.contains("group.version")) group(round, "consumer", Map.of("group.protocol", "consumer"));
+        if (features.contains("share.version")) shareGroup(round);
         admin.createTopics(List.of(new NewTopic(topic(round, "txn"), 2, (short) 1))).all().get();
         Properties p = producer("lz4");
         p.put("transactional.id", "txn-" + round);
@@ -129,6 +131,17 @@ public class Adopt {
                 else producer.abortTransaction();
             }
         }
+        ClientQuotaEntity user = new ClientQuotaEntity(Map.of("user", "quota-" + round, "client-id", "c"));
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(user, List.of(new ClientQuotaAlteration.Op("producer_byte_rate", 1000.0 + round))))).all().get();
+        admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("scram-" + round,
+            new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), "made up " + round))).all().get();
+        admin.createAcls(List.of(new AclBinding(new ResourcePattern(ResourceType.TOPIC, "acl-" + round, PatternType.PREFIXED),
+            new AccessControlEntry("User:someone", "*", AclOperation.READ, AclPermissionType.ALLOW)))).all().get();
+        alter(ConfigResource.Type.CLIENT_METRICS, "metrics-" + round, "interval.ms", "60000");
+        alter(ConfigResource.Type.GROUP, group(round, "consumer"), "consumer.session.timeout.ms", "50000");
+    }
+
+    void shareGroup(int round) throws Exception {
         alter(ConfigResource.Type.GROUP, group(round, "share"), "share.auto.offset.reset", "earliest");
         Properties s = properties();
         s.put("group.id", group(round, "share"));
@@ -141,14 +154,6 @@ public class Adopt {
             consumer.commitSync();
             if (seen < 100) throw new IllegalStateException("share group saw " + seen);
         }
-        ClientQuotaEntity user = new ClientQuotaEntity(Map.of("user", "quota-" + round, "client-id", "c"));
-        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(user, List.of(new ClientQuotaAlteration.Op("producer_byte_rate", 1000.0 + round))))).all().get();
-        admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("scram-" + round,
-            new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), "made up " + round))).all().get();
-        admin.createAcls(List.of(new AclBinding(new ResourcePattern(ResourceType.TOPIC, "acl-" + round, PatternType.PREFIXED),
-            new AccessControlEntry("User:someone", "*", AclOperation.READ, AclPermissionType.ALLOW)))).all().get();
-        alter(ConfigResource.Type.CLIENT_METRICS, "metrics-" + round, "interval.ms", "60000");
-        alter(ConfigResource.Type.GROUP, group(round, "consumer"), "consumer.session.timeout.ms", "50000");
     }
 
     void alter(ConfigResource.Type type, String name, String key, String value) throws Exception {
@@ -325,6 +330,7 @@ public class Adopt {
         p.put("compression.type", codec);
         p.put("acks", "all");
         p.put("linger.ms", "20");
+        p.put("max.in.flight.requests.per.connection", "1");
         return p;
     }
 
