@@ -113,8 +113,7 @@ pub(crate) fn open(
         written: loaded.written,
     };
     let place = writer.place();
-    let quorum = writer.image.quorum();
-    let change = log::leader_change(config.node_id, quorum, unsaid, place)?;
+    let change = log::leader_change(config.node_id, unsaid, place)?;
     writer.batch(change)?;
     if loaded.open_transaction {
         writer.records(&[bootstrap::abort_transaction()])?;

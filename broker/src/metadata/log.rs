@@ -7,15 +7,13 @@
 //! **Not here**: the log itself (`corelog_storage::log`).
 
 use corelog_net::wire::messages::leader_change_message::{LeaderChangeMessage, Voter};
-use corelog_net::wire::messages::voters_record;
-use corelog_net::wire::{EncodeError, Message, Uuid};
+use corelog_net::wire::{EncodeError, Message};
 use corelog_storage::batch::{
     Batch, BatchBuilder, BatchError, BatchOptions, BuildError, ControlKey, ControlKind,
     InflateError, RecordFault, UncheckedBatch,
 };
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp};
 
-use super::quorum::Quorum;
 use super::record::{MetadataRecord, RecordError};
 use super::replay::{Replay, ReplayError};
 
@@ -104,26 +102,21 @@ pub fn batch(
 /// the control records that follow in it.
 pub fn leader_change(
     node_id: i32,
-    quorum: &Quorum,
     more: Vec<(ControlKind, Vec<u8>)>,
     place: Place,
 ) -> Result<Batch, BatchRecordsError> {
-    let version = i16::from(quorum.kraft_version > 0);
-    let own = |voter: &&voters_record::Voter| voter.voter_id == node_id;
-    let directory = quorum.voters().iter().find(own);
+    // Version 0 also where the log names its voters: Kafka reads no other, whatever the record says.
     let voter = Voter {
         voter_id: node_id,
-        voter_directory_id: directory.map_or(Uuid::ZERO, |voter| voter.voter_directory_id),
         ..Voter::default()
     };
     let message = LeaderChangeMessage {
-        version,
         leader_id: node_id,
         voters: vec![voter.clone()],
         granting_voters: vec![voter],
         ..LeaderChangeMessage::default()
     };
-    let mut records = vec![(ControlKind::LeaderChange, message.to_vec(version)?)];
+    let mut records = vec![(ControlKind::LeaderChange, message.to_vec(0)?)];
     records.extend(more);
     control(&records, place)
 }
