@@ -131,7 +131,8 @@ impl Producer {
         )
     }
 
-    /// As [`Producer::send`] at version 12, which must succeed.
+    /// As [`Producer::send`] at version 12, again while the transaction before is ended or the coordinator loads, as
+    /// clients do it; it must succeed.
     #[track_caller]
     pub(crate) fn write(
         &self,
@@ -139,7 +140,12 @@ impl Producer {
         (topic, partition): (&str, i32),
         values: &[&str],
     ) {
-        let sent = self.send(client, 12, (topic, partition), values);
+        let mut sent = String::new();
+        eventually("the coordinator lets the batch in", || {
+            sent = self.send(client, 12, (topic, partition), values);
+            let code = sent.split(' ').next().unwrap_or_default();
+            !["CONCURRENT_TRANSACTIONS", "NOT_ENOUGH_REPLICAS"].contains(&code)
+        });
         assert!(sent.starts_with("NONE "), "{topic}-{partition}: {sent}");
     }
 
