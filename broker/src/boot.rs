@@ -13,6 +13,7 @@ mod directories;
 mod format;
 mod metadata_load;
 mod metadata_log;
+mod write_way;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
@@ -80,6 +81,8 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         config.disk_reserve_bytes,
     );
     let disks = Arc::new(disks);
+    let runtime = runtime_config(&config, 0, &cpus);
+    let write_ways = write_way::choose(config.io_write, &directories, &runtime);
     let mut parts: Vec<_> = mesh::ports(shards, config.mesh_capacity)
         .into_iter()
         .enumerate()
@@ -92,6 +95,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
             directories: Arc::clone(&directories.all),
             disks: Arc::clone(&disks),
             metadata_directory: directories::metadata_directory(&config),
+            write_ways: Arc::clone(&write_ways),
             image: Arc::clone(&image),
             cluster_id: Arc::clone(&directories.cluster_id),
         })
@@ -114,7 +118,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         threads.push(thread);
     }
     let parts = parts.pop().expect("there is a shard 0");
-    let runtime = Runtime::new(&runtime_config(&config, 0, &cpus))?;
+    let runtime = Runtime::new(&runtime)?;
     tracing::info!("io backend={:?}", runtime.backend());
     let outcome = runtime.run(async move {
         let shard = Shard::start(parts);

@@ -14,6 +14,7 @@
 pub(crate) mod append;
 pub(crate) mod lookup;
 pub(crate) mod read;
+pub(crate) mod readahead;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -57,6 +58,8 @@ pub(crate) struct Partition {
     pub(crate) durable: Cell<Offset>,
     /// Wakes producers: `high_watermark`, `durable` or `state` changed.
     pub(crate) progress: Notify,
+    /// A write is with the ring: the next is taken when it is done.
+    pub(crate) writing: Cell<bool>,
     /// Queued for the flush task; to be synced behind its next write.
     pub(crate) write_queued: Cell<bool>,
     pub(crate) sync_wanted: Cell<bool>,
@@ -76,6 +79,8 @@ pub(crate) struct Partition {
     pub(crate) deleted_at: Cell<Instant>,
     /// Its data does not read as it should: it is not compacted before a restart.
     pub(crate) uncleanable: Cell<bool>,
+    /// The number of the piece of the shard's cache window that grows with this log.
+    pub(crate) cache_piece: Cell<u64>,
     /// What the log's tail holds, as counted in the shard's sum.
     pub(crate) tail_bytes: Cell<usize>,
     parked: RefCell<Vec<Rc<Parked>>>,
@@ -105,6 +110,7 @@ impl Partition {
             flush_asked: Cell::new(log.durable_offset()),
             log: RefCell::new(log),
             progress: Notify::new(),
+            writing: Cell::new(false),
             write_queued: Cell::new(false),
             sync_wanted: Cell::new(false),
             sync_queued: Cell::new(false),
@@ -114,6 +120,7 @@ impl Partition {
             swept: Cell::new(Offset::NONE),
             deleted_at: Cell::new(Instant::default()),
             uncleanable: Cell::new(false),
+            cache_piece: Cell::new(0),
             tail_bytes: Cell::new(0),
             parked: RefCell::new(Vec::new()),
         }

@@ -36,12 +36,14 @@ use corelog_storage::batch::Transcoder;
 use corelog_storage::disk::LogDir;
 use corelog_storage::types::TopicId;
 
+use crate::config::broker::WriteWay;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::group::GroupSettings;
 use crate::handlers::fetch::session::Sessions;
 use crate::handlers::{self, Context, Turn};
 use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
+use crate::partition::readahead::Readahead;
 use crate::partition::{Parked, Partition};
 use crate::txn::TxnSettings;
 use cache::CacheWindow;
@@ -107,12 +109,15 @@ pub(crate) struct Shard {
     pub(crate) unserved: RefCell<Map<(TopicId, i32), Unserved>>,
     /// Partitions of this shard on their way to another directory.
     pub(crate) moves: RefCell<Map<(TopicId, i32), Rc<Move>>>,
+    /// How to write in each directory.
+    pub(crate) write_ways: Arc<[WriteWay]>,
     pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
     pub(crate) writes: Queue,
     pub(crate) syncs: Queue,
     pub(crate) cache: CacheWindow,
     pub(crate) allowances: Allowances,
     pub(crate) cleaner: Cleaner,
+    pub(crate) readahead: RefCell<Readahead>,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) coordinators: Coordinators,
     pub(crate) transactions: Transactions,
@@ -148,6 +153,7 @@ pub(crate) struct Parts {
     pub(crate) directories: Arc<[LogDir]>,
     pub(crate) disks: Arc<Disks>,
     pub(crate) metadata_directory: usize,
+    pub(crate) write_ways: Arc<[WriteWay]>,
     pub(crate) image: Arc<Image>,
     pub(crate) cluster_id: Arc<str>,
 }
@@ -169,12 +175,14 @@ impl Shard {
             metadata_directory: parts.metadata_directory,
             unserved: RefCell::default(),
             moves: RefCell::default(),
+            write_ways: parts.write_ways,
             partitions: RefCell::default(),
             writes: Queue::new(),
             syncs: Queue::new(),
             allowances: Allowances::new(parts.disks),
             cache: CacheWindow::new(parts.settings.cache_bytes_max),
             cleaner: Cleaner::new(),
+            readahead: RefCell::default(),
             sessions: RefCell::new(Sessions::new(slots)),
             coordinators: Coordinators::new(group_settings),
             transactions: Transactions::new(txn_settings(&parts.config.transaction)),

@@ -289,6 +289,11 @@ impl Log {
         self.segments.iter().map(|segment| segment.size).sum()
     }
 
+    /// Bytes in the file of the segment that holds `offset`, or would: what of it may be read.
+    pub fn written_size_at(&self, offset: Offset) -> u64 {
+        self.segments[self.segment_at(offset)].written
+    }
+
     /// How many segments there are, the active one included.
     pub fn segment_count(&self) -> usize {
         self.segments.len()

@@ -27,6 +27,24 @@ pub enum IoBackend {
     Readiness,
 }
 
+/// How records go to the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteWay {
+    /// `pwritev` on the shard's thread.
+    Inline,
+    /// Through `io_uring`.
+    Ring,
+}
+
+impl std::fmt::Display for WriteWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inline => "inline",
+            Self::Ring => "ring",
+        })
+    }
+}
+
 /// What the settings mean. Times are milliseconds, sizes bytes, unless a name says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerConfig {
@@ -51,6 +69,8 @@ pub struct BrokerConfig {
     pub shards: Option<usize>,
     /// `corelog.io.backend`.
     pub io_backend: IoBackend,
+    /// `corelog.io.write`; `None` leaves it to a probe.
+    pub io_write: Option<WriteWay>,
     /// `corelog.io.ring.entries`.
     pub ring_entries: u32,
     /// `corelog.mesh.capacity`.
@@ -316,6 +336,11 @@ impl BrokerConfig {
                 Some("ring") => IoBackend::Ring,
                 Some("readiness") => IoBackend::Readiness,
                 _ => IoBackend::Auto,
+            },
+            io_write: match values.text("corelog.io.write").as_deref() {
+                Some("ring") => Some(WriteWay::Ring),
+                Some("inline") => Some(WriteWay::Inline),
+                _ => None,
             },
             ring_entries: u32::try_from(values.number("corelog.io.ring.entries")).unwrap_or(1024),
             mesh_capacity: values.size("corelog.mesh.capacity"),

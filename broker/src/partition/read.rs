@@ -18,7 +18,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelog_net::wire::ErrorCode;
 use corelog_runtime::{File, Instant, Temperature};
-use corelog_storage::batch::{self, Batch, Header, UncheckedBatch};
+use corelog_storage::batch::{Batch, UncheckedBatch};
+use corelog_storage::limits::{BATCH_HEADER_SIZE, BATCH_LENGTH_OVERHEAD};
 use corelog_storage::log::{LocateError, LocateJob, Located, Read, ReadError, Wait};
 use corelog_storage::producer::AbortedTransaction;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
@@ -309,13 +310,16 @@ impl Shard {
         }
         found.records = match read {
             Ok(Read::Memory { parts, size }) => Payload::Memory { parts, size },
-            Ok(Read::File { file, range }) => match payload(file.descriptor(), range).await {
-                Ok(payload) => payload,
-                Err(error) => {
-                    self.disk_failed(partition, "read", &error);
-                    return Fetched::refused(ErrorCode::KafkaStorageError);
+            Ok(Read::File { file, range }) => {
+                let stop = partition.log.borrow().written_size_at(part.offset);
+                match self.payload(file.descriptor(), range, stop).await {
+                    Ok(payload) => payload,
+                    Err(error) => {
+                        self.disk_failed(partition, "read", &error);
+                        return Fetched::refused(ErrorCode::KafkaStorageError);
+                    }
                 }
-            },
+            }
             // The log ended while the place was looked up: the reader comes again.
             Ok(Read::Empty | Read::Locate(_)) | Err(ReadError::Superseded) => Payload::Empty,
             Err(ReadError::OutOfRange { .. }) => {
@@ -402,42 +406,101 @@ async fn locate(job: LocateJob) -> Result<Located, LocateError> {
     }
 }
 
-/// A file range as what costs least to send: small or cold ranges are read, large warm ones stay
-/// in the file for sendfile.
-async fn payload(file: Arc<OwnedFd>, range: Range<u64>) -> std::io::Result<Payload> {
-    let reader = File::from_fd(Arc::clone(&file));
-    let warm = reader.resident(range.clone());
-    if warm && range.end - range.start >= SENDFILE_BYTES_MIN {
-        return Ok(Payload::File { file, range });
-    }
-    let temperature = if warm {
-        Temperature::Warm
-    } else {
-        Temperature::Cold
-    };
-    let mut parts = SmallVec::new();
-    let first = if warm {
-        range.end - range.start
-    } else {
-        (range.end - range.start).min(COLD_READ_BYTES_MAX)
-    };
-    let mut size = read_part(&reader, range.start, first, temperature, &mut parts).await?;
-    if let Some(piece) = parts.first_mut()
-        && (size as u64) < range.end - range.start
-    {
-        // The range was cut without looking. No reader gets on with part of its first batch.
-        let whole = batch::whole_batches(piece);
-        if whole > 0 {
-            *piece = piece.slice(..whole);
-            size = whole;
-        } else if let Some(header) = Header::parse(piece) {
-            let missing = (header.size().saturating_sub(size) as u64)
-                .min(range.end - range.start - size as u64);
-            let rest = range.start + size as u64;
-            size += read_part(&reader, rest, missing, temperature, &mut parts).await?;
+impl Shard {
+    /// A file range as what costs least to send: small or cold ranges are read, large warm ones
+    /// stay in the file for sendfile. For a reader that catches up the file is read on, to `stop`.
+    async fn payload(
+        &self,
+        file: Arc<OwnedFd>,
+        range: Range<u64>,
+        stop: u64,
+    ) -> std::io::Result<Payload> {
+        let reader = File::from_fd(Arc::clone(&file));
+        let known = self.readahead.borrow().knows(&file, range.start);
+        // Pages on their way in would hold up whoever sends them: such a reader waits for its piece.
+        if !known && reader.resident(range.clone()) {
+            if range.end - range.start >= SENDFILE_BYTES_MIN {
+                return Ok(Payload::File { file, range });
+            }
+            let mut parts = SmallVec::new();
+            let size = range.end - range.start;
+            let size = read_part(&reader, range.start, size, Temperature::Warm, &mut parts).await?;
+            return Ok(Payload::Memory { parts, size });
         }
+        let whole = range.end - range.start;
+        let first = range.start..range.end.min(range.start + COLD_READ_BYTES_MAX);
+        let mut parts: SmallVec<[Bytes; 4]> = self.read_ahead(&file, &first).await.into();
+        let mut size: usize = parts.iter().map(Bytes::len).sum();
+        let at = range.start + size as u64;
+        if at < first.end {
+            let left = first.end - at;
+            size += read_part(&reader, at, left, Temperature::Cold, &mut parts).await?;
+            self.cache_read(&file, at..first.end);
+        }
+        if (size as u64) < whole {
+            // The range was cut without looking. No reader gets on with part of its first batch.
+            match cut_at_batch(&mut parts) {
+                Cut::Whole(kept) => size = kept,
+                Cut::Missing(missing) => {
+                    let missing = (missing as u64).min(whole - size as u64);
+                    let at = range.start + size as u64;
+                    size += read_part(&reader, at, missing, Temperature::Cold, &mut parts).await?;
+                }
+            }
+        }
+        self.read_on(&file, &(range.start..range.start + size as u64), stop);
+        Ok(Payload::Memory { parts, size })
     }
-    Ok(Payload::Memory { parts, size })
+}
+
+/// What is left of parts that were cut anywhere.
+#[derive(Debug, PartialEq, Eq)]
+enum Cut {
+    /// So many bytes of whole batches.
+    Whole(usize),
+    /// The first batch needs so many more; nothing is taken away.
+    Missing(usize),
+}
+
+/// Takes off what follows the last whole batch. A batch may lie across parts.
+fn cut_at_batch(parts: &mut SmallVec<[Bytes; 4]>) -> Cut {
+    let size: usize = parts.iter().map(Bytes::len).sum();
+    let mut whole = 0;
+    while let Some(next) = batch_size(parts, whole) {
+        if next < BATCH_HEADER_SIZE {
+            break;
+        }
+        if next > size - whole {
+            if whole == 0 {
+                return Cut::Missing(next - size);
+            }
+            break;
+        }
+        whole += next;
+    }
+    let mut left = whole;
+    parts.retain(|part| {
+        part.truncate(left);
+        left -= part.len();
+        !part.is_empty()
+    });
+    Cut::Whole(whole)
+}
+
+/// Bytes of the batch that begins at `at`, as its length field says; `None` when that is cut off.
+fn batch_size(parts: &[Bytes], at: usize) -> Option<usize> {
+    let mut prefix = [0; BATCH_LENGTH_OVERHEAD];
+    let (mut skip, mut filled) = (at, 0);
+    for part in parts {
+        let from = skip.min(part.len());
+        skip -= from;
+        let count = (part.len() - from).min(prefix.len() - filled);
+        prefix[filled..filled + count].copy_from_slice(&part[from..from + count]);
+        filled += count;
+    }
+    let length = prefix.last_chunk().filter(|_| filled == prefix.len())?;
+    let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+    Some(length + BATCH_LENGTH_OVERHEAD)
 }
 
 /// Reads up to `size` bytes at `position` as one more part; returns how many there were.
@@ -456,3 +519,6 @@ async fn read_part(
     parts.push(block.freeze().slice(..size));
     Ok(size)
 }
+
+#[cfg(test)]
+mod tests;

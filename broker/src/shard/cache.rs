@@ -5,8 +5,11 @@
 //! Lives on: every shard.
 //! Invariants:
 //! 1. The tails of a shard hold at most `corelog.tail.bytes` and what is not written yet.
-//! 2. A range leaves the page cache in the order it was written, when `corelog.cache.bytes` newer
+//! 2. What cold readers brought into the page cache leaves it by itself, `READ_BYTES_MAX` later: a
+//!    catch-up does not evict the tail, and readers close behind each other share one reading.
+//! 3. A range leaves the page cache in the order it was written, when `corelog.cache.bytes` newer
 //!    bytes are there. It was pushed to the disk long before, so dropping it writes nothing.
+//! 4. Nothing here keeps a file open: what is closed or deleted meanwhile is the kernel's to forget.
 //!
 //! Growing the page cache costs more than writing it: fresh pages are touched, zeroed and, in a
 //! virtual machine, backed by the host (1.3–2.5 CPU-s/GB measured). A bounded window is paid once.
@@ -18,94 +21,186 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use corelog_runtime::{File, spawn};
+use smallvec::SmallVec;
 
 use crate::partition::Partition;
 use crate::shard::Shard;
 
+/// Divides room among those who want it, the most modest first: who wants less than an equal share
+/// keeps all, and what it leaves is the others'.
+struct Shares {
+    left: usize,
+    count: usize,
+}
+
+impl Shares {
+    fn new(room: usize, count: usize) -> Self {
+        Self { left: room, count }
+    }
+
+    /// What the next may have.
+    fn next(&self) -> usize {
+        self.left / self.count.max(1)
+    }
+
+    /// The next took so much (more than its share where it must).
+    fn took(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
+        self.count -= 1;
+    }
+}
+
 /// Written ranges are pushed out and dropped in pieces of about this size.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The written ranges of a shard that are in the page cache.
+/// The ranges of a shard that are in the page cache.
 pub(crate) struct CacheWindow {
-    /// Oldest first; all but those still growing are pushed out.
-    pieces: RefCell<VecDeque<Piece>>,
+    written: RefCell<VecDeque<Piece>>,
+    /// How many pieces have left `written` at its front: the number of a piece less this is its place.
+    left: Cell<u64>,
     bytes: Cell<u64>,
     bytes_max: u64,
+    /// Ranges that were read cold, oldest first.
+    read: RefCell<VecDeque<Stretch>>,
+    read_bytes: Cell<u64>,
 }
 
+/// A written stretch, oldest first; all but those still growing are pushed out.
 struct Piece {
-    file: Arc<OwnedFd>,
-    range: Range<u64>,
+    stretch: Stretch,
     pushed: bool,
+}
+
+#[derive(Clone)]
+struct Stretch {
+    file: Weak<OwnedFd>,
+    range: Range<u64>,
+}
+
+impl Stretch {
+    fn new(file: &Arc<OwnedFd>, range: Range<u64>) -> Self {
+        Self {
+            file: Arc::downgrade(file),
+            range,
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn is_of(&self, file: &Arc<OwnedFd>) -> bool {
+        std::ptr::eq(self.file.as_ptr(), Arc::as_ptr(file))
+    }
+
+    fn drop_cache(&self) {
+        if let Some(file) = self.file.upgrade() {
+            File::from_fd(file).drop_cache(self.range.clone());
+        }
+    }
 }
 
 impl CacheWindow {
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self {
-            pieces: RefCell::default(),
+            written: RefCell::default(),
+            left: Cell::new(0),
             bytes: Cell::new(0),
             bytes_max,
+            read: RefCell::default(),
+            read_bytes: Cell::new(0),
         }
     }
 
-    /// Takes in a written range. What it returns is to be pushed to the disk, and dropped.
-    fn add(&self, file: &Arc<OwnedFd>, range: Range<u64>) -> (Option<Piece>, Vec<Piece>) {
-        let mut pieces = self.pieces.borrow_mut();
-        self.bytes.set(self.bytes.get() + (range.end - range.start));
-        // A few partitions are written in turn: the piece to grow is among the newest.
-        let growing = pieces.iter_mut().rev().take(GROWING_MAX).find(|piece| {
-            !piece.pushed && Arc::ptr_eq(&piece.file, file) && piece.range.end == range.start
-        });
-        let full = if let Some(piece) = growing {
-            piece.range.end = range.end;
-            (piece.range.end - piece.range.start >= PIECE_BYTES).then(|| {
-                piece.pushed = true;
-                Piece {
-                    file: Arc::clone(file),
-                    range: piece.range.clone(),
-                    pushed: true,
-                }
-            })
+    /// Takes in a written range of the log whose piece `growing` names. What it returns is to be
+    /// pushed to the disk, and dropped.
+    fn add(
+        &self,
+        growing: &Cell<u64>,
+        file: &Arc<OwnedFd>,
+        range: Range<u64>,
+    ) -> (Option<Stretch>, SmallVec<[Stretch; 2]>) {
+        let mut written = self.written.borrow_mut();
+        let mut bytes = self.bytes.get() + (range.end - range.start);
+        let place = growing.get().checked_sub(self.left.get());
+        let piece = place
+            .and_then(|place| written.get_mut(usize::try_from(place).ok()?))
+            .filter(|piece| {
+                !piece.pushed && piece.stretch.range.end == range.start && piece.stretch.is_of(file)
+            });
+        let full = if let Some(piece) = piece {
+            piece.stretch.range.end = range.end;
+            piece.pushed = piece.stretch.size() >= PIECE_BYTES;
+            piece.pushed.then(|| piece.stretch.clone())
         } else {
-            pieces.push_back(Piece {
-                file: Arc::clone(file),
-                range,
+            growing.set(self.left.get() + written.len() as u64);
+            written.push_back(Piece {
+                stretch: Stretch::new(file, range),
                 pushed: false,
             });
             None
         };
-        let mut dropped = Vec::new();
-        while self.bytes.get() > self.bytes_max {
-            let Some(oldest) = pieces.pop_front() else {
+        let mut dropped = SmallVec::new();
+        while bytes > self.bytes_max {
+            let Some(oldest) = written.pop_front() else {
                 break;
             };
-            self.bytes.set(
-                self.bytes
-                    .get()
-                    .saturating_sub(oldest.range.end - oldest.range.start),
-            );
+            self.left.set(self.left.get() + 1);
+            bytes = bytes.saturating_sub(oldest.stretch.size());
+            dropped.push(oldest.stretch);
+        }
+        self.bytes.set(bytes);
+        (full, dropped)
+    }
+
+    /// Takes in a range that was read cold. What it returns is to be dropped.
+    fn add_read(&self, file: &Arc<OwnedFd>, range: Range<u64>) -> SmallVec<[Stretch; 2]> {
+        let mut read = self.read.borrow_mut();
+        let mut bytes = self.read_bytes.get() + (range.end - range.start);
+        read.push_back(Stretch::new(file, range));
+        let mut dropped = SmallVec::new();
+        while bytes > READ_BYTES_MAX {
+            let Some(oldest) = read.pop_front() else {
+                break;
+            };
+            bytes = bytes.saturating_sub(oldest.size());
             dropped.push(oldest);
         }
-        (full, dropped)
+        self.read_bytes.set(bytes);
+        dropped
     }
 }
 
 impl Shard {
     /// Bytes were written to a file: older ones may have to leave the page cache.
-    pub(crate) fn cache_written(&self, file: &Arc<OwnedFd>, range: Range<u64>) {
-        let (full, dropped) = self.cache.add(file, range);
-        if let Some(piece) = full {
+    pub(crate) fn cache_written(
+        &self,
+        partition: &Partition,
+        file: &Arc<OwnedFd>,
+        range: Range<u64>,
+    ) {
+        let (full, dropped) = self.cache.add(&partition.cache_piece, file, range);
+        if let Some(full) = full
+            && let Some(file) = full.file.upgrade()
+        {
             spawn("writeback", async move {
                 // Only an advice: a failing disk is found by the next write or sync.
-                let _ = File::from_fd(piece.file).start_writeback(piece.range).await;
+                let _ = File::from_fd(file).start_writeback(full.range).await;
             })
             .detach();
         }
-        for piece in dropped {
-            File::from_fd(piece.file).drop_cache(piece.range);
+        for stretch in dropped {
+            stretch.drop_cache();
+        }
+    }
+
+    /// A range was read from the disk: older ones leave the page cache.
+    pub(crate) fn cache_read(&self, file: &Arc<OwnedFd>, range: Range<u64>) {
+        for stretch in self.cache.add_read(file, range) {
+            stretch.drop_cache();
         }
     }
 
@@ -122,17 +217,17 @@ impl Shard {
             .filter(|one| one.tail_bytes.get() > 0)
             .map(|one| (one.tail_bytes.get(), Rc::clone(one)))
             .collect();
-        tails.sort_unstable_by_key(|(bytes, _)| *bytes);
         // Below the limit with room to grow again, so that this is not done at every write.
-        let mut left = self.settings.tail_bytes_max / 4 * 3;
-        let count = tails.len();
-        for (place, (bytes, one)) in tails.into_iter().enumerate() {
-            let share = left / (count - place);
+        let room = self.settings.tail_bytes_max / 4 * 3;
+        tails.sort_unstable_by_key(|(bytes, _)| *bytes);
+        let mut shares = Shares::new(room, tails.len());
+        for (bytes, one) in tails {
+            let share = shares.next();
             if bytes > share {
                 one.log.borrow_mut().trim_tail(share);
                 self.count_tail(&one);
             }
-            left = left.saturating_sub(one.tail_bytes.get());
+            shares.took(one.tail_bytes.get());
         }
     }
 
@@ -144,4 +239,8 @@ impl Shard {
     }
 }
 
-const GROWING_MAX: usize = 256;
+/// Page cache of a shard for what cold readers read.
+const READ_BYTES_MAX: u64 = 32 << 20;
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,8 @@
 //! Lives on: every shard.
 //! Invariants:
 //! 1. A log has one writer: the flush task. It takes everything appended so far in one write per
-//!    file, so batches that arrive together are written together without any timer.
+//!    file, so batches that arrive together are written together without any timer. Where writes go
+//!    through the ring, one of a log is under way at a time.
 //! 2. A sync covers only what was written before it began; `durable` moves to what it covered.
 //! 3. After a failed write or sync the partition's whole log directory is offline on this shard.
 //!
@@ -13,12 +14,12 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use corelog_runtime::{File, Notify, spawn};
-use corelog_storage::log::{Sync, Work, WriteFault};
+use corelog_storage::log::{Sync, Work, Write, WriteFault};
 
+use crate::config::broker::WriteWay;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
 
@@ -74,18 +75,35 @@ impl Shard {
             let mut queued = self.writes.take(spare).await;
             for partition in queued.drain(..) {
                 partition.write_queued.set(false);
-                self.write(&partition);
-                // ORDER: a sync is asked for only behind the write that it shall cover.
-                let due =
-                    partition.sync_wanted.replace(false) || partition.log.borrow().must_sync();
-                if due && !partition.sync_queued.replace(true) {
-                    self.syncs.push(&partition);
+                match self.write_ways[partition.directory.get()] {
+                    WriteWay::Inline => self.write(&partition),
+                    WriteWay::Ring => self.write_by_ring(&partition),
                 }
-                self.work(&partition);
-                self.tail_grew(&partition);
+                if !partition.writing.get() {
+                    self.behind_write(&partition);
+                }
             }
             spare = queued;
         }
+    }
+
+    /// What follows a round of writes.
+    fn behind_write(&self, partition: &Rc<Partition>) {
+        // ORDER: a sync is asked for only behind the write that it shall cover. What is not written
+        // yet (a segment that waits for its predecessor, a write that came while another was under
+        // way) is not covered: the wish stays until it is.
+        let (waits, held_back) = {
+            let log = partition.log.borrow();
+            (log.has_unwritten(), log.must_sync())
+        };
+        let wanted = partition.sync_wanted.get();
+        partition.sync_wanted.set(wanted && waits);
+        let due = wanted || held_back;
+        if due && !partition.sync_queued.replace(true) {
+            self.syncs.push(partition);
+        }
+        self.work(partition);
+        self.tail_grew(partition);
     }
 
     // HOT: one pwritev per file that batches were appended to since the last round
@@ -94,34 +112,78 @@ impl Shard {
             let Some(write) = partition.log.borrow_mut().take_write() else {
                 break;
             };
-            let descriptor = write.file.descriptor();
-            let file = File::from_fd(Arc::clone(&descriptor));
-            let (size, token) = (write.size() as u64, write.token);
-            let range = write.position..write.position + size;
-            // Inline, into the page cache: see ARCHITECTURE.md, Decisions.
+            let file = File::from_fd(write.file.descriptor());
+            let size = write.size() as u64;
             let outcome = file.write_now(&write.parts, write.position);
-            let fault = partition.log.borrow_mut().written(token, outcome);
-            match fault {
-                Ok(()) => {
-                    partition.note_room();
-                    self.cache_written(&descriptor, range);
-                    self.time_flush(partition);
-                    let end = partition.log.borrow().written_offset();
-                    if end > partition.high_watermark() {
-                        partition.advance(end, size);
-                    }
-                }
-                Err(WriteFault::Full(error)) => {
-                    // What was not written stays in the tail, unacknowledged; it is tried again.
-                    self.disk_full(partition, &error);
-                    return;
-                }
-                Err(WriteFault::Failed(error)) => {
-                    self.disk_failed(partition, "write", &error);
-                    return;
-                }
+            if self.wrote(partition, &write, size, outcome).is_err() {
+                return;
             }
         }
+        self.find_failure(partition);
+    }
+
+    /// Hands the next stretch to the ring. One at a time for a log: what is appended meanwhile is
+    /// written together, and a sync finds its turn between two writes.
+    fn write_by_ring(&self, partition: &Rc<Partition>) {
+        if partition.state.get() != State::Online || partition.writing.get() {
+            return;
+        }
+        let Some(mut write) = partition.log.borrow_mut().take_write() else {
+            self.find_failure(partition);
+            return;
+        };
+        partition.writing.set(true);
+        let (shard, partition) = (self.itself(), Rc::clone(partition));
+        spawn("write", async move {
+            let file = File::from_fd(write.file.descriptor());
+            let size = write.size() as u64;
+            let parts = std::mem::take(&mut write.parts);
+            let (outcome, _) = file.write_at(parts, write.position).await;
+            partition.writing.set(false);
+            let done = shard.wrote(&partition, &write, size, outcome);
+            shard.behind_write(&partition);
+            if done.is_ok() && partition.log.borrow().has_unwritten() {
+                shard.queue_write(&partition);
+            }
+        })
+        .detach();
+    }
+
+    /// A write is done: the high watermark moves, or it is seen what to do about the disk.
+    fn wrote(
+        &self,
+        partition: &Rc<Partition>,
+        write: &Write,
+        size: u64,
+        outcome: io::Result<()>,
+    ) -> Result<(), Stopped> {
+        let fault = partition.log.borrow_mut().written(write.token, outcome);
+        match fault {
+            Ok(()) => {
+                partition.note_room();
+                let range = write.position..write.position + size;
+                self.cache_written(partition, &write.file.descriptor(), range);
+                self.time_flush(partition);
+                let end = partition.log.borrow().written_offset();
+                if end > partition.high_watermark() {
+                    partition.advance(end, size);
+                }
+                Ok(())
+            }
+            Err(WriteFault::Full(error)) => {
+                // What was not written stays in the tail, unacknowledged; it is tried again.
+                self.disk_full(partition, &error);
+                Err(Stopped)
+            }
+            Err(WriteFault::Failed(error)) => {
+                self.disk_failed(partition, "write", &error);
+                Err(Stopped)
+            }
+        }
+    }
+
+    /// Nothing more is handed out: because all is written, or because the log failed.
+    fn find_failure(&self, partition: &Partition) {
         let failure = partition.log.borrow().failure().cloned();
         if let Some(why) = failure
             && partition.state.get() == State::Online
@@ -190,8 +252,9 @@ impl Shard {
             .durable
             .set(partition.log.borrow().durable_offset());
         partition.progress.notify_all();
-        // A rolled segment waits for its predecessor to be durable before it is written.
-        if partition.log.borrow().has_unwritten() {
+        // A rolled segment waits for its predecessor to be durable before it is written. Where the disk
+        // is full, a timer tries again.
+        if partition.log.borrow().has_unwritten() && !partition.starved.get() {
             self.queue_write(partition);
         }
         self.work(partition);
@@ -245,6 +308,9 @@ impl Shard {
         .detach();
     }
 }
+
+/// The round of writes ended early; it was seen to.
+struct Stopped;
 
 /// The file syncs of one log, then its folder's, on the ring.
 async fn execute(sync: &Sync) -> io::Result<()> {

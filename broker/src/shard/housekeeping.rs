@@ -24,6 +24,7 @@ impl Shard {
             u64::try_from(self.config.log_retention_check_interval_ms).unwrap_or(300_000);
         loop {
             corelog_runtime::sleep(Duration::from_millis(interval.max(1))).await;
+            self.readahead.borrow_mut().sweep();
             let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
             for partition in partitions {
                 if partition.state.get() == State::Online {

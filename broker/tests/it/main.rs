@@ -12,6 +12,7 @@
 )]
 
 mod adoption;
+mod catch_up;
 mod client;
 mod compaction;
 mod compression;

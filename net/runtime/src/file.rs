@@ -17,6 +17,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use crate::Io;
 use crate::block::Block;
 use crate::op::{Handle, Outcome, PARTS_MAX, Punt, Work, perform, rest};
+use crate::residency;
 #[cfg(any(test, feature = "sim"))]
 use crate::sim;
 
@@ -267,8 +268,9 @@ impl File {
         }
     }
 
-    /// Whether the range seems to be in the page cache: its first and last byte and one in 128 KiB between are
-    /// asked for without waiting. `false` also where the file system cannot say.
+    /// Whether the range is in the page cache and can be read without waiting: its first and last byte and one in
+    /// 128 KiB between are asked for, which finds what is still on its way in; then `cachestat`, where the kernel has
+    /// it, which finds holes. `false` also where the file system cannot say.
     pub fn resident(&self, range: Range<u64>) -> bool {
         #[cfg(any(test, feature = "sim"))]
         if let Handle::Sim(file) = self.handle {
@@ -285,6 +287,8 @@ impl File {
             position += PROBE_STEP;
         }
         self.probe(range.end - 1)
+            && residency::cached_bytes(self.fd(), &range)
+                .is_none_or(|cached| cached >= residency::touched_bytes(&range))
     }
 
     fn probe(&self, position: u64) -> bool {

@@ -12,7 +12,9 @@ pub mod limits;
 mod map;
 mod mesh;
 mod op;
+mod probe;
 mod readiness;
+mod residency;
 mod ring;
 mod runtime;
 mod shared_waker;
@@ -36,6 +38,7 @@ pub use core::{in_runtime, random, shard};
 pub use file::{File, Temperature};
 pub use map::{Map, Seeded, Set, entropy, seed_maps};
 pub use mesh::{Port, mesh};
+pub use probe::{WriteCost, probe_writes};
 pub use runtime::{Runtime, Stats, stats};
 pub use signals::{Signal, Signals};
 pub use sync::{

@@ -204,8 +204,9 @@ impl BatchBuilder {
         }
         let options = self.options;
         let mut whole = if options.compression.codec == Codec::None || self.count == 0 {
-            // A batch like the one before is likely to follow: begin with a buffer as large.
-            let next = Vec::with_capacity(self.buffer.len());
+            // A batch like the one before is likely to follow: begin with a buffer as large. Exactly as large would be
+            // copied once more for the room that the last record asks for and does not need.
+            let next = Vec::with_capacity(self.buffer.len() + 2 * VARINT_SIZE_MAX);
             std::mem::replace(&mut self.buffer, next)
         } else {
             let mut out = Vec::with_capacity(self.buffer.len() / 2 + 2 * BATCH_HEADER_SIZE);

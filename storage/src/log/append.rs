@@ -887,7 +887,11 @@ impl Active {
             recent_on_disk: 0,
             times: Vec::new(),
             last_time: Timestamp::NONE,
-            jitter_ms: jitter(folder, base, settings.segment_jitter_ms),
+            jitter_ms: jitter(
+                folder,
+                base,
+                settings.segment_jitter_ms.min(settings.segment_ms),
+            ),
             reserved: 0,
         }
     }

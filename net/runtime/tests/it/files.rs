@@ -146,3 +146,43 @@ fn the_kernel_never_writes_into_memory_given_up_by_a_cancelled_read() {
         assert_eq!(stats().blocks, 0);
     });
 }
+
+#[test]
+fn residency_sees_what_was_dropped() {
+    run(async {
+        let file = File::from_fd(unnamed(OFlags::empty()));
+        let size = 8 << 20;
+        file.write_now(&[pattern(size)], 0).unwrap();
+        file.sync_data().await.unwrap();
+        let whole = 0..size as u64;
+        assert!(file.resident(whole.clone()));
+        assert!(file.resident(5..77));
+        assert!(file.resident(10..10));
+        // A hole that probes at every 128 KiB would miss, where the kernel can count pages.
+        file.drop_cache(1 << 20..2 << 20);
+        if file.resident(0..1 << 20) {
+            assert!(!file.resident(whole.clone()));
+            assert!(!file.resident((1 << 20) + 4096..(1 << 20) + 8192));
+            assert!(file.resident(3 << 20..size as u64));
+        }
+        let (n, _) = file.read_at(block(size), 0, size, Temperature::Cold).await;
+        assert_eq!(n.unwrap(), size);
+        assert!(file.resident(whole));
+    });
+}
+
+#[test]
+fn both_ways_of_writing_are_measured() {
+    run(async {
+        let file = File::from_fd(unnamed(OFlags::empty()));
+        let cost = corelog_runtime::probe_writes(&file).await.unwrap();
+        assert!(
+            cost.inline_ns > 0 && cost.inline_ns < 1_000_000_000,
+            "{cost:?}"
+        );
+        assert!(
+            cost.driver_ns > 0 && cost.driver_ns < 1_000_000_000,
+            "{cost:?}"
+        );
+    });
+}

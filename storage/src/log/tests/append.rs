@@ -246,6 +246,123 @@ fn a_segment_rolls_at_its_limits() {
     }
 }
 
+/// Appends a batch as a leader would send it: `count` offsets from `base` on.
+fn replicate(log: &mut Log, base: i64, count: usize, timestamp: i64) {
+    let mut batch = batch(count, 40, timestamp);
+    batch.place(Offset(base), LeaderEpoch(0));
+    log.append([batch], Origin::Replication, LeaderEpoch(0), NOW)
+        .unwrap();
+}
+
+/// The index has 31 bits for an offset less its segment's base.
+#[test]
+fn a_segment_rolls_when_its_offsets_would_not_fit_the_index() {
+    let far = i64::from(i32::MAX);
+    // The last offset of the second batch: one below the limit, at it, above it.
+    for (last, segments) in [(far - 1, 1), (far, 1), (far + 1, 2)] {
+        let settings = LogSettings {
+            index_interval_bytes: 0,
+            ..LogSettings::default()
+        };
+        let (_, _, mut log) = new_log(Arc::new(settings));
+        replicate(&mut log, 0, 1, 10);
+        replicate(&mut log, last - 2, 3, 11);
+        assert_eq!(log.segment_count(), segments, "{last}");
+        replicate(&mut log, far + 5, 1, 12);
+        assert_eq!(log.segment_count(), 2, "{last}");
+        flush(&mut log);
+        check_indexes(&log);
+        assert_eq!(log.end_offset(), Offset(far + 6));
+        let found = batches(read(&mut log, Offset(last), 1 << 20, Offset(far + 6), true));
+        assert_eq!(found[0].header().last_offset(), Offset(last));
+    }
+}
+
+#[test]
+fn a_full_time_index_rolls_as_a_full_index_does() {
+    // Room for 12 bytes less one entry: 6 offset entries, 3 time entries.
+    let settings = LogSettings {
+        segment_index_bytes: 48,
+        index_interval_bytes: 0,
+        ..LogSettings::default()
+    };
+    let (_, _, mut log) = new_log(Arc::new(settings.clone()));
+    for (at, segments) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 2)] {
+        append(&mut log, batch(1, 100, at)).unwrap();
+        assert_eq!(log.segment_count(), segments, "time {at}");
+    }
+    // With one time for all there is one entry: the offset index is full first.
+    let (_, _, mut log) = new_log(Arc::new(settings));
+    for (number, segments) in [(1, 1), (2, 1), (6, 1), (7, 1), (8, 2)] {
+        while log.end_offset() < Offset(number) {
+            append(&mut log, batch(1, 100, 7)).unwrap();
+        }
+        assert_eq!(log.segment_count(), segments, "batch {number}");
+    }
+}
+
+/// The jitter takes off the same in every run, differently for each segment, and never more than its setting.
+#[test]
+fn the_roll_age_is_spread_by_the_jitter() {
+    let rolls_after = |name: &str, jitter: i64| {
+        let disk = Disk::new(1);
+        let dir = LogDir::simulated(&disk);
+        let settings = LogSettings {
+            segment_ms: 10_000,
+            segment_jitter_ms: jitter,
+            ..LogSettings::default()
+        };
+        let name = TopicPartition::new(name, 0);
+        let mut log = Log::create(&dir, &name, Arc::new(settings), NOW).unwrap();
+        append(&mut log, batch(1, 10, 0)).unwrap();
+        (1..=10_001)
+            .find(|at| {
+                append(&mut log, batch(1, 10, *at)).unwrap();
+                log.segment_count() == 2
+            })
+            .unwrap()
+    };
+    assert_eq!(rolls_after("orders", 0), 10_001);
+    let spread: std::collections::BTreeSet<i64> = (0..12)
+        .map(|n| rolls_after(&format!("topic-{n}"), 4_000))
+        .collect();
+    assert!(spread.len() > 8, "{spread:?}");
+    assert!(
+        spread.iter().all(|age| (6_001..=10_001).contains(age)),
+        "{spread:?}"
+    );
+    assert_eq!(rolls_after("orders", 4_000), rolls_after("orders", 4_000));
+    // More jitter than age is as much as the age.
+    let wide: std::collections::BTreeSet<i64> = (0..12)
+        .map(|n| rolls_after(&format!("topic-{n}"), 100_000))
+        .collect();
+    assert!(wide.len() > 8, "{wide:?}");
+}
+
+/// Without timestamps in the records the segment's own age counts.
+#[test]
+fn a_segment_without_timestamps_rolls_by_the_clock() {
+    let settings = LogSettings {
+        segment_ms: 1000,
+        ..LogSettings::default()
+    };
+    for (waited, segments) in [(999, 1), (1000, 1), (1001, 2)] {
+        let (_, _, mut log) = new_log(Arc::new(settings.clone()));
+        let none = |now| {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            builder
+                .append(Timestamp::NONE, None, Some(b"v"), &[])
+                .unwrap();
+            (builder.finish().unwrap(), Timestamp(now))
+        };
+        for (batch, now) in [none(NOW.0), none(NOW.0 + waited)] {
+            log.append([batch], Origin::Client, LeaderEpoch(0), now)
+                .unwrap();
+        }
+        assert_eq!(log.segment_count(), segments, "{waited}");
+    }
+}
+
 #[test]
 fn an_append_larger_than_a_segment_is_refused() {
     let (_, _, mut log) = new_log(small());
