@@ -29,6 +29,19 @@ use smallvec::SmallVec;
 use crate::partition::Partition;
 use crate::shard::Shard;
 
+/// Has the kernel drop stretches, behind this turn of the loop.
+fn forget(dropped: SmallVec<[Stretch; 2]>) {
+    if dropped.is_empty() {
+        return;
+    }
+    spawn("drop behind", async move {
+        for stretch in dropped {
+            stretch.drop_cache().await;
+        }
+    })
+    .detach();
+}
+
 /// Divides room among those who want it, the most modest first: who wants less than an equal share
 /// keeps all, and what it leaves is the others'.
 struct Shares {
@@ -96,9 +109,9 @@ impl Stretch {
         std::ptr::eq(self.file.as_ptr(), Arc::as_ptr(file))
     }
 
-    fn drop_cache(&self) {
+    async fn drop_cache(self) {
         if let Some(file) = self.file.upgrade() {
-            File::from_fd(file).drop_cache(self.range.clone());
+            File::from_fd(file).drop_cache(self.range).await;
         }
     }
 }
@@ -192,16 +205,12 @@ impl Shard {
             })
             .detach();
         }
-        for stretch in dropped {
-            stretch.drop_cache();
-        }
+        forget(dropped);
     }
 
     /// A range was read from the disk: older ones leave the page cache.
     pub(crate) fn cache_read(&self, file: &Arc<OwnedFd>, range: Range<u64>) {
-        for stretch in self.cache.add_read(file, range) {
-            stretch.drop_cache();
-        }
+        forget(self.cache.add_read(file, range));
     }
 
     /// The partition's tail has grown: the shard's tails may have to shrink, the largest first.

@@ -247,7 +247,7 @@ impl Shard {
                 }
             };
             for (file, range) in slice.spent {
-                File::from_fd(file.descriptor()).drop_cache(range);
+                File::from_fd(file.descriptor()).drop_cache(range).await;
             }
             match slice.step {
                 Step::More => {}

@@ -5,13 +5,11 @@
 //! Not here: opening, creating, renaming (`storage::disk`).
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Io;
@@ -256,16 +254,18 @@ impl File {
         )
     }
 
-    /// Lets the kernel forget the clean pages of the range.
-    pub fn drop_cache(&self, range: Range<u64>) {
-        #[cfg(any(test, feature = "sim"))]
-        if let Handle::Sim(_) = self.handle {
+    /// Lets the kernel forget the clean pages of the range. Never inline: where a page of it is not free at once the
+    /// kernel waits for a worker of every processor, which on a busy machine takes many milliseconds.
+    pub async fn drop_cache(&self, range: Range<u64>) {
+        if range.is_empty() {
             return;
         }
-        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
-            // Advice only: a kernel that does not take it has lost nothing.
-            let _ = rustix::fs::fadvise(self.fd(), range.start, Some(len), Advice::DontNeed);
-        }
+        // Advice only: a kernel that does not take it has lost nothing.
+        let forget = Work::Forget {
+            file: self.handle.clone(),
+            range,
+        };
+        let _ = perform(forget).await;
     }
 
     /// Whether the range is in the page cache and can be read without waiting: its first and last byte and one in

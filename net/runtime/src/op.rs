@@ -68,6 +68,8 @@ pub(crate) enum Work {
     Reserve { file: Handle, range: Range<u64> },
     /// `sync_file_range` with `SYNC_FILE_RANGE_WRITE`.
     Writeback { file: Handle, range: Range<u64> },
+    /// `posix_fadvise` with `POSIX_FADV_DONTNEED`.
+    Forget { file: Handle, range: Range<u64> },
 }
 
 /// One `struct iovec`.

@@ -8,11 +8,12 @@
 #![expect(unsafe_code, reason = "rustix has no sync_file_range")]
 
 use std::io::{self, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 
 use rustix::event::{Timespec, epoll};
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use crate::driver::{Event, Wait};
@@ -250,6 +251,10 @@ pub(crate) fn carry_out(work: &mut Work) -> Outcome {
             let size = range.end - range.start;
             rustix::fs::fallocate(file.fd(), FallocateFlags::KEEP_SIZE, range.start, size)
                 .map(|()| 0)
+        }
+        Work::Forget { file, range } => {
+            let size = NonZeroU64::new(range.end - range.start);
+            rustix::fs::fadvise(file.fd(), range.start, size, Advice::DontNeed).map(|()| 0)
         }
         Work::Writeback { file, range } => {
             writeback(file.fd(), range.start, range.end - range.start).map(|()| 0)

@@ -78,3 +78,36 @@ const CACHESTAT: c_long = 451;
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_counted_whole() {
+        let page = page_size();
+        for (range, pages) in [
+            (0..1, 1),
+            (0..page, 1),
+            (0..page + 1, 2),
+            (page - 1..page + 1, 2),
+            (page..2 * page, 1),
+        ] {
+            assert_eq!(touched_bytes(&range), pages * page, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_counts_what_is_there_and_not_what_is_behind_it() {
+        let exe = std::env::current_exe().expect("the test's own file");
+        let flags = rustix::fs::OFlags::RDONLY;
+        let file = rustix::fs::open(&exe, flags, rustix::fs::Mode::empty()).expect("it is there");
+        let size = u64::try_from(rustix::fs::fstat(&file).expect("it is open").st_size);
+        let end = size.expect("a size") + (1 << 30);
+        // `None` where the kernel has no cachestat: then there is nothing to count.
+        if let Some(cached) = cached_bytes(&file, &(end..end + (1 << 20))) {
+            assert_eq!(cached, 0);
+            assert!(cached_bytes(&file, &(0..end)).is_some_and(|cached| cached <= end));
+        }
+    }
+}

@@ -305,6 +305,14 @@ fn describe(work: &mut Work) -> Entry {
                 .mode(FALLOC_FL_KEEP_SIZE)
                 .build()
         }
+        Work::Forget { file, range } => {
+            let fd = Fd(file.fd().as_raw_fd());
+            // More than 2 GiB at once nobody forgets; what is cut off stays in the cache.
+            let len = i32::try_from(range.end - range.start).unwrap_or(i32::MAX);
+            opcode::Fadvise::new(fd, len.into(), POSIX_FADV_DONTNEED)
+                .offset(range.start)
+                .build()
+        }
         Work::Writeback { file, range } => {
             let len = u32::try_from(range.end - range.start).unwrap_or(u32::MAX);
             opcode::SyncFileRange::new(Fd(file.fd().as_raw_fd()), len)
@@ -319,6 +327,7 @@ fn describe(work: &mut Work) -> Entry {
 const READ_MAX: u32 = 1 << 30;
 const FALLOC_FL_KEEP_SIZE: i32 = 1;
 const SYNC_FILE_RANGE_WRITE: u32 = 2;
+const POSIX_FADV_DONTNEED: i32 = 4;
 
 fn user_data(tag: u64, index: u32, generation: u32) -> u64 {
     tag << 62 | u64::from(generation) << 32 | u64::from(index)

@@ -112,7 +112,7 @@ impl Disk {
                 self.at_mut(*file).sync();
                 0
             }
-            Work::Reserve { .. } | Work::Writeback { .. } => 0,
+            Work::Reserve { .. } | Work::Writeback { .. } | Work::Forget { .. } => 0,
             _ => return -Errno::BADF.raw_os_error(),
         };
         Outcome::try_from(done).unwrap_or(Outcome::MAX)
