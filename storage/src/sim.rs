@@ -13,12 +13,14 @@
 //! | `world` | how it happens: the driver that a shard is elsewhere |
 //! | `producers` | what is appended, and what must be refused |
 //! | `restart` | the ends of the process and of the machine, and what must be there afterwards |
+//! | `cleaning` | compaction beside everything else |
 //! | `damage` | bits that flip at rest |
 //! | `model` | what must be in the log |
 //! | `check` | the comparison |
 //! | `marks` | which rare paths were reached |
 
 mod check;
+mod cleaning;
 mod damage;
 mod event;
 pub mod marks;

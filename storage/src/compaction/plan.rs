@@ -177,7 +177,10 @@ impl Log {
             })
             .collect();
         let producers = self.producers.iter().map(|(producer, state)| {
-            let offset = state.batches().last();
+            // The last that is on the disk: what is only in memory a crash takes, and with an older one cleaned away
+            // nobody would know the producer.
+            let mut newest = state.batches().iter().rev();
+            let offset = newest.find(|batch| batch.last_offset < self.durable_offset());
             let last = LastRecord {
                 offset: offset.map_or(Offset::NONE, |batch| batch.last_offset),
                 epoch: state.epoch(),

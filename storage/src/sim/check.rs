@@ -151,6 +151,10 @@ pub(super) fn answer(
             bytes.len()
         )
     };
+    if from < model.clean_to {
+        super::cleaning::records(model, bytes.to_vec())?;
+        return Ok(());
+    }
     let expected = model.from(from, upper);
     let mut rest = bytes;
     for kept in expected {
@@ -194,6 +198,9 @@ pub(super) fn to_the_end(
     mut from: Offset,
     bytes_max: usize,
 ) -> Result<(), Violation> {
+    if from < model.clean_to {
+        return super::cleaning::to_the_end(log, model, from, bytes_max);
+    }
     let end = model.end;
     let mut next = None;
     while from < end {
@@ -302,7 +309,8 @@ fn segment_indexes(log: &Log, model: &Model, at: usize, end: Offset) -> Result<(
         .max()
         .unwrap_or(0);
     let unindexed = segment.size - u64::from(last_position).min(segment.size);
-    if sealed && base >= model.opened && unindexed > interval + 3 * largest + 1 {
+    if sealed && base >= model.opened.max(model.clean_to) && unindexed > interval + 3 * largest + 1
+    {
         let text = format!(
             "{unindexed} bytes behind the last of {} entries",
             segment.index_entries
@@ -317,12 +325,15 @@ fn segment_indexes(log: &Log, model: &Model, at: usize, end: Offset) -> Result<(
         for number in 0..segment.time_entries {
             let entry = index::time_entry(&file, number, Wait::Yes)?;
             let offset = base + i64::from(entry.relative_offset);
+            let cleaned = base < model.clean_to;
             let newest = model
                 .from(base, offset.next())
                 .iter()
                 .map(|kept| kept.header.max_timestamp)
                 .max();
-            if entry.timestamp <= last || newest.is_some_and(|newest| newest != entry.timestamp) {
+            if entry.timestamp <= last
+                || (!cleaned && newest.is_some_and(|newest| newest != entry.timestamp))
+            {
                 let text =
                     format!("time index entry {number}: {entry:?} after {last}, newest {newest:?}");
                 return Err(violation(Checker::Indexes, text).into());
@@ -361,8 +372,19 @@ pub(super) fn producers(log: &Log, model: &Model) -> Result<(), Violation> {
             .batches
             .last()
             .is_some_and(|last| last.3 < model.start);
-        let same = known.batches.ends_with(&batches)
-            && (known.batches.is_empty() || !batches.is_empty() || last_gone);
+        // A cleaning leaves the last batch of a producer, empty, unless its transaction was aborted.
+        let last_gone = last_gone
+            || known
+                .batches
+                .last()
+                .is_some_and(|last| last.3 < model.clean_to);
+        // A batch in the middle may have been cleaned away before the log was read again.
+        let follow = if model.start < model.clean_to {
+            last_gone || batches.last() == known.batches.last()
+        } else {
+            known.batches.ends_with(&batches)
+        };
+        let same = follow && (known.batches.is_empty() || !batches.is_empty() || last_gone);
         let epochs = (state.epoch(), state.coordinator_epoch());
         require!(
             Producers,
@@ -416,6 +438,16 @@ pub(super) fn aborted(
             .filter(|one: &(_, Offset, _)| one.1 >= model.start)
             .collect()
     };
+    if model.start < model.clean_to {
+        // Of an aborted transaction whose records a cleaning took, nothing need be said.
+        let stranger = found.iter().find(|(producer, first, marker)| {
+            !expected
+                .iter()
+                .any(|one| (one.0, one.2) == (*producer, *marker) && one.1 <= *first)
+        });
+        require!(Aborted, stranger.is_none(), "{stranger:?} was not aborted");
+        return Ok(());
+    }
     require!(
         Aborted,
         must(&found) == must(&expected) && found.iter().all(|one| expected.contains(one)),
@@ -440,6 +472,9 @@ pub(super) fn stable(log: &Log, model: &Model) -> Result<(), Violation> {
 pub(super) fn epochs(log: &Log, model: &Model) -> Result<(), Violation> {
     for kept in model.live() {
         let at = kept.base().max(model.start);
+        if at < model.clean_to {
+            continue;
+        }
         let epoch = log.epochs().epoch_of(at);
         require!(
             Epochs,
@@ -460,6 +495,10 @@ pub(super) fn epochs(log: &Log, model: &Model) -> Result<(), Violation> {
 
 /// Where an epoch ended.
 pub(super) fn epoch_end(log: &Log, model: &Model, epoch: LeaderEpoch) -> Result<(), Violation> {
+    if model.start < model.clean_to {
+        // The last batch of the epoch may be gone.
+        return Ok(());
+    }
     let last = |kept: &&Kept| kept.header.leader_epoch == epoch;
     let Some(last) = model.live().iter().rev().find(last) else {
         return Ok(());
@@ -476,6 +515,9 @@ pub(super) fn epoch_end(log: &Log, model: &Model, epoch: LeaderEpoch) -> Result<
 
 /// The lookup by time answers the first record that is late enough.
 pub(super) fn time(log: &mut Log, model: &Model, timestamp: Timestamp) -> Result<(), Violation> {
+    if model.start < model.clean_to {
+        return Ok(());
+    }
     let found = match log.offset_for_timestamp(timestamp, model.end) {
         Lookup::Answer(answer) => answer,
         Lookup::Scan(job) => job
@@ -493,7 +535,7 @@ pub(super) fn time(log: &mut Log, model: &Model, timestamp: Timestamp) -> Result
 
 /// The lookup of the largest timestamp.
 pub(super) fn newest(log: &mut Log, model: &Model) -> Result<(), Violation> {
-    if log.segments[0].base < model.start {
+    if log.segments[0].base < model.start || model.start < model.clean_to {
         // Records below the start count in a segment's largest timestamp.
         return Ok(());
     }

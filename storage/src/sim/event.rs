@@ -62,6 +62,8 @@ events! {
     Checkpoint = 3,
     DeleteRecords = 2,
     Retention = 3,
+    /// A cleaning begins or goes on.
+    Compact = 6,
     Truncate = 1,
     /// The log starts anew at another offset.
     StartAnew = 1,

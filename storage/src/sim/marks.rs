@@ -27,6 +27,11 @@ pub const ALL: &[&str] = &[
     "truncated inside a segment",
     "truncated to another segment",
     "started anew at another offset",
+    "cleaning begun",
+    "cleaned segment taken over",
+    "cleaned segment outdated",
+    "cleaning done",
+    "power cut inside a cleaning",
     // Recovery.
     "torn end cut",
     "recovery point beyond the end",

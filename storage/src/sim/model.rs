@@ -23,6 +23,8 @@ pub(super) struct Model {
     pub epoch: LeaderEpoch,
     /// The end when the log was opened: the segment that was active then counts its index interval anew.
     pub opened: Offset,
+    /// Below it a cleaning may have been.
+    pub clean_to: Offset,
     /// A mistake: see [`super::Mistake::ForgetTransaction`].
     pub forgets_transactions: bool,
     /// What these producers did counts from here on: see [`Model::forget_before`].

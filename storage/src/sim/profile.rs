@@ -14,6 +14,10 @@ use crate::log::LogSettings;
 
 /// See the module's words.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a trait that a run has or has not, whatever the others are"
+)]
 pub(super) struct Profile {
     pub settings: Arc<LogSettings>,
     pub chances: Chances,
@@ -28,6 +32,8 @@ pub(super) struct Profile {
     pub buggify: bool,
     /// Whether leaders write with transactions here.
     pub transactions: bool,
+    /// Whether the topic is compacted.
+    pub compact: bool,
     /// Weight of each event, in the order of [`Event::ALL`].
     pub weights: Vec<u64>,
 }
@@ -36,14 +42,17 @@ impl Profile {
     pub(super) fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x0070_726F_6669_6C65);
         let r = &mut random;
+        let compact = r.one_in(4);
+        let bytes = r.pick(&[None, Some(6 << 10), Some(30 << 10)]);
+        let ms = r.pick(&[None, None, Some(150)]);
         let settings = Arc::new(LogSettings {
             segment_bytes: r.pick(&[2 << 10, 4 << 10, 8 << 10, 40 << 10]),
             segment_index_bytes: r.pick(&[10 << 20, 10 << 20, 240]),
             index_interval_bytes: r.pick(&[0, 200, 1000]),
             segment_ms: r.pick(&[50, 100_000, 100_000]),
             segment_jitter_ms: r.pick(&[0, 0, 20]),
-            retention_ms: r.pick(&[None, None, Some(150)]),
-            retention_bytes: r.pick(&[None, Some(6 << 10), Some(30 << 10)]),
+            retention_ms: ms.filter(|_| !compact),
+            retention_bytes: bytes.filter(|_| !compact),
             ..LogSettings::default()
         });
         let good = r.one_in(3);
@@ -82,6 +91,7 @@ impl Profile {
             fuse: r.pick(&[0, 5, 30]),
             buggify: r.one_in(2),
             transactions: r.one_in(2),
+            compact,
             weights: Event::ALL
                 .iter()
                 .map(|event| swarm(r, event.weight()))
@@ -94,7 +104,7 @@ impl Profile {
         let s = &self.settings;
         format!(
             "segment={} index_interval={} segment_ms={} retention={:?}/{:?} sector={} names={:?} late={} fuse={} \
-             buggify={} transactions={} {:?}",
+             buggify={} transactions={} compact={} {:?}",
             s.segment_bytes,
             s.index_interval_bytes,
             s.segment_ms,
@@ -106,6 +116,7 @@ impl Profile {
             self.fuse,
             self.buggify,
             self.transactions,
+            self.compact,
             self.chances
         )
     }

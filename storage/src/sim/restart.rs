@@ -87,7 +87,7 @@ impl World {
             self.model.end = last.base();
         }
         let mut floor = self.fall(blow);
-        (self.sync, self.work) = (None, None);
+        (self.sync, self.work, self.cleaning) = (None, None, None);
         self.writes.clear();
         let mut tries = 0;
         let (log, recovered) = loop {

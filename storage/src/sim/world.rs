@@ -44,6 +44,7 @@ pub(super) struct World {
     pub writes: Vec<(Write, Option<io::Result<()>>)>,
     pub sync: Option<(Sync, Option<io::Result<()>>)>,
     pub work: Option<WorkState>,
+    pub cleaning: Option<crate::compaction::Cleaning>,
     /// What the recovery-point checkpoint says.
     pub recovery_checkpoint: Offset,
     /// The log was to start anew here when the machine ended.
@@ -91,6 +92,7 @@ impl World {
             writes: Vec::new(),
             sync: None,
             work: None,
+            cleaning: None,
             recovery_checkpoint: Offset::ZERO,
             anew: None,
             forgiven: 0,
@@ -125,6 +127,10 @@ impl World {
         self.disk.set_capacity(u64::MAX);
         let blow = self.random.pick(&[Blow::Power, Blow::Kill]);
         self.restart(blow)?;
+        if self.profile.compact {
+            // What is left of a compacted log says less about damage.
+            return Ok(());
+        }
         self.damage()
     }
 
@@ -195,6 +201,7 @@ impl World {
             Event::Checkpoint => self.checkpoint(),
             Event::DeleteRecords => self.delete_records(),
             Event::Retention => self.retain(),
+            Event::Compact => self.compact(),
             Event::Truncate => self.truncate(),
             Event::StartAnew => self.start_anew(),
             Event::Wait => {
@@ -234,6 +241,7 @@ impl World {
                     "closing" => reached("power cut inside closing"),
                     "sync" => reached("power cut inside a sync"),
                     "write" => reached("power cut inside a write"),
+                    "cleaning" => reached("power cut inside a cleaning"),
                     _ => {}
                 }
             }
@@ -323,7 +331,8 @@ impl World {
 
     /// With the disk on its best behaviour; nothing for a log out of service.
     pub(super) fn quietly(&mut self, look: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
-        if self.log.failure().is_some() {
+        // While a cleaned segment is taken over, readers come again.
+        if self.log.failure().is_some() || self.log.is_swapping() {
             return Ok(());
         }
         self.disk.put_out();
@@ -518,7 +527,7 @@ impl World {
         } else {
             self.model.end
         };
-        if self.log.failure().is_some() || from >= self.model.end {
+        if self.log.failure().is_some() || from >= self.model.end || self.log.is_swapping() {
             return Ok(());
         }
         let bytes_max = self.random.pick(&[0, 100, 1000, 10_000, 1 << 20]);
@@ -611,9 +620,12 @@ impl World {
     }
 
     fn truncate(&mut self) -> Outcome {
-        if self.model.live().is_empty() || !self.settle()? {
+        // A batch that a cleaning took is no place to cut at.
+        let cleaned = self.model.start < self.model.clean_to;
+        if self.model.live().is_empty() || cleaned || !self.settle()? {
             return Ok(());
         }
+        self.cleaning = None;
         let live = self.model.live();
         let at = live[self.random.index(live.len())].base();
         let to = (at + i64::from(self.random.one_in(2))).max(self.model.start);
@@ -655,6 +667,7 @@ impl World {
         if !self.settle()? {
             return Ok(());
         }
+        self.cleaning = None;
         let ahead = i64::try_from(self.random.below(50)).unwrap_or(0);
         let to = self
             .random
