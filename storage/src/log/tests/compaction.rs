@@ -1,5 +1,7 @@
 //! Cleanings of a log on a simulated disk, beside a model: a list of records.
 
+mod crash;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -8,7 +10,7 @@ use crate::compaction::{
     Cleanable, Cleaning, CleaningError, CleaningOptions, CompactionRules, Step as CleaningStep,
 };
 use crate::log::work::Step as FileStep;
-use crate::segment::name;
+use crate::segment::name::{self, Fate};
 
 /// A record as a reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -722,156 +724,6 @@ fn a_full_disk_ends_the_cleaning_and_leaves_nothing_behind() {
     assert_eq!(disk.used(), used);
     disk.set_capacity(u64::MAX);
     assert!(clean_once(&mut log, &options(NOW)));
-}
-
-/// A log of several segments with values that only the last of each key tells apart.
-fn history(disk: &Disk) -> Log {
-    let mut log = create(disk, tiny_segments());
-    for round in 0..24_i64 {
-        let key = format!("k{}", round % 5);
-        let value = format!("{round} {}", "v".repeat(150));
-        put(&mut log, round, &[(&key, Some(&value)), ("gone", None)]);
-        if round % 6 == 0 {
-            let sequence = i32::try_from(round / 6).unwrap();
-            append(
-                &mut log,
-                keyed(
-                    in_transaction(9, sequence),
-                    round,
-                    &[(&key, Some("aborted"))],
-                ),
-            );
-            end(&mut log, 9, false);
-        }
-    }
-    // So that a cleaning brings several together.
-    log.set_settings(small());
-    log
-}
-
-#[test]
-fn a_crash_at_any_step_of_the_swap_loses_no_last_value_and_repeats_nothing() {
-    let steps_of_first_swap = {
-        let disk = Disk::new(0);
-        let mut log = history(&disk);
-        steps_of_swap(&mut log).0.len()
-    };
-    assert!(steps_of_first_swap > 20);
-    for cut in 0..=steps_of_first_swap {
-        for seed in 0..8 {
-            for power in [false, true] {
-                let disk = Disk::new(seed);
-                let mut log = history(&disk);
-                let before = all(&mut log);
-                let (steps, range) = steps_of_swap(&mut log);
-                for step in &steps[..cut] {
-                    step.run(&log.dir).unwrap();
-                }
-                if power {
-                    disk.crash();
-                } else {
-                    disk.kill();
-                }
-                let what = format!("seed {seed}, {cut} steps, power cut {power}");
-                check_after_crash(&disk, &log, &before, range, &what);
-            }
-        }
-    }
-}
-
-/// Begins a cleaning, up to the renames of the first group.
-fn steps_of_swap(log: &mut Log) -> (Vec<FileStep>, Cleanable) {
-    let range = log.cleanable(&RULES, NOW).unwrap();
-    let mut job = log.clean(range, options(NOW));
-    let cleaned = next_cleaned(&mut job).unwrap();
-    assert!(cleaned.sources.len() > 1);
-    assert_eq!(log.replace(cleaned), Replaced::Swapping);
-    (log.take_work().unwrap().into_steps(), range)
-}
-
-/// Opened anew, the log holds every record that a cleaning keeps, none twice, and nothing that was not there; opened
-/// once more the same; and a cleaning brings it to what it is to be.
-fn check_after_crash(disk: &Disk, log: &Log, before: &[Seen], range: Cleanable, what: &str) {
-    let expected = latest(&committed(before), range.to, false);
-    let mut left = Vec::new();
-    for time in ["first", "second"] {
-        let mut opened = reopen(disk, log, false);
-        let found = all(&mut opened);
-        let ordered = found.windows(2).all(|two| two[0].offset < two[1].offset);
-        assert!(ordered, "{what}, {time}: {found:?}");
-        for record in &found {
-            assert!(before.contains(record), "{what}, {time}: {record:?}");
-        }
-        let aborted = opened
-            .aborted_transactions(opened.start_offset(), opened.last_stable_offset())
-            .run()
-            .unwrap();
-        let hidden = |record: &&Seen| record.value.as_deref() == Some(b"aborted");
-        for record in found.iter().filter(hidden) {
-            let offset = Offset(record.offset);
-            let known = aborted
-                .iter()
-                .any(|one| one.first_offset <= offset && offset < one.last_offset);
-            assert!(known, "{what}, {time}: {record:?} would be read");
-        }
-        let found = committed(&found);
-        for record in &expected {
-            assert!(found.contains(record), "{what}, {time}: no {record:?}");
-        }
-        assert_eq!(opened.end_offset(), log.end_offset(), "{what}, {time}");
-        check_indexes(&opened);
-        if time == "second" {
-            assert_eq!(found, left, "{what}");
-            while clean_once(&mut opened, &options(NOW)) {}
-            assert_eq!(all(&mut opened), expected, "{what}");
-        }
-        left = found;
-    }
-}
-
-fn committed(records: &[Seen]) -> Vec<Seen> {
-    let real = |record: &&Seen| record.value.as_deref() != Some(b"aborted");
-    records.iter().filter(real).cloned().collect()
-}
-
-#[test]
-fn a_power_cut_at_any_time_of_a_cleaning_loses_no_last_value() {
-    for seed in 0..60 {
-        let disk = Disk::new(seed);
-        let mut random = seed | 1;
-        let mut log = history(&disk);
-        let before = all(&mut log);
-        let range = log.cleanable(&RULES, NOW).unwrap();
-        let mut job = log.clean(range, options(NOW));
-        let mut left = pick(&mut random, 120);
-        'cleaning: while left > 0 {
-            left -= 1;
-            match job.run(400).unwrap().step {
-                CleaningStep::More => {}
-                CleaningStep::Done => break,
-                CleaningStep::Replace(cleaned) => {
-                    assert_eq!(log.replace(*cleaned), Replaced::Swapping);
-                    while let Some(work) = log.take_work() {
-                        let cut = if pick(&mut random, 4) == 0 {
-                            5
-                        } else {
-                            usize::MAX
-                        };
-                        for (number, step) in work.into_steps().into_iter().enumerate() {
-                            if number == cut {
-                                break 'cleaning;
-                            }
-                            step.run(&log.dir).unwrap();
-                        }
-                        log.finish_swap();
-                        log.chores = Chores::default();
-                    }
-                }
-            }
-        }
-        disk.crash();
-        check_after_crash(&disk, &log, &before, range, &format!("seed {seed}"));
-    }
 }
 
 #[test]
