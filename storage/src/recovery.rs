@@ -222,6 +222,7 @@ pub(crate) fn open(
         folder.restore_producers(trusted, &settings, open.now, &mut recovered.notes)?;
     let (mut epochs, mut epochs_known) = folder.read_epochs(&mut recovered.notes)?;
     if let Some(earliest) = epochs.earliest()
+        && open.log_start_offset < earliest.start_offset
         && folder.begins_before(earliest.start_offset)?
     {
         // The log's start was moved, the epochs before it forgotten, and then the machine ended before the start was
