@@ -130,7 +130,8 @@ pub(crate) struct Shard {
     cluster_id: Arc<str>,
     image: RefCell<Arc<Image>>,
     topic_configs: RefCell<Map<TopicId, Arc<TopicConfig>>>,
-    /// Images are followed one after the other.
+    /// Images are followed one after the other, and none before the logs are open: a partition that is being opened
+    /// would be taken for a new one.
     following: Semaphore,
     /// Fetches of other shards that wait here, by sender and call.
     waiting_fetches: RefCell<Map<(usize, u64), Rc<Parked>>>,
@@ -193,7 +194,7 @@ impl Shard {
             cluster_id: parts.cluster_id,
             image: RefCell::new(parts.image),
             topic_configs: RefCell::default(),
-            following: Semaphore::new(1),
+            following: Semaphore::new(0),
             waiting_fetches: RefCell::default(),
             transcoder: RefCell::default(),
             transcoding: Semaphore::new(1),

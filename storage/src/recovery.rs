@@ -14,6 +14,7 @@ mod prefix;
 mod scan;
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -132,7 +133,12 @@ pub(crate) fn create_unnamed(
     dir.create_dir(&folder)?;
     for content in [Content::Log, Content::Index, Content::TimeIndex] {
         let file = format!("{folder}/{}", name::file(Offset::ZERO, content));
-        dir.open_file(&file, Mode::Create)?;
+        let file = dir.open_file(&file, Mode::Create)?;
+        if content == Content::Log && file.size()? > 0 {
+            // Whoever begins a log where one is has lost sight of it; its records are not to be written over.
+            let there = io::Error::new(io::ErrorKind::AlreadyExists, "it holds records already");
+            return Err(DiskError::new("create", file.path(), there));
+        }
     }
     let mut epochs = LeaderEpochs::new();
     let mut files = Vec::new();

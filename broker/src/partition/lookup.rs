@@ -14,7 +14,7 @@ use corelog_storage::log::{LocateError, Log, Lookup, Wait};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId};
 
 use crate::mesh;
-use crate::partition::read::{Isolation, unreadable};
+use crate::partition::read::{Isolation, moves_away, unreadable};
 use crate::partition::{Partition, State, owner};
 use crate::shard::Shard;
 
@@ -157,8 +157,11 @@ impl Shard {
                 }
                 done => done,
             };
-            // Compaction may have replaced the files meanwhile; a log that has ended answers as it can.
-            if partition.log.borrow().is_current(layout) || partition.state.get() != State::Online {
+            // Compaction may have replaced the files meanwhile, or a move their folder; a log that has ended answers
+            // as it can.
+            let moves = found.as_ref().is_err_and(|e| moves_away(partition, e));
+            let as_it_was = partition.log.borrow().is_current(layout) && !moves;
+            if as_it_was || partition.state.get() != State::Online {
                 break found;
             }
             self.swapped(partition).await;

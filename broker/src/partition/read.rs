@@ -257,6 +257,7 @@ impl Shard {
             read = match locate(job).await {
                 Ok(located) => partition.log.borrow_mut().located(located),
                 Err(_) if !partition.log.borrow().is_current(layout) => Err(ReadError::Superseded),
+                Err(error) if moves_away(partition, &error) => Err(ReadError::Superseded),
                 Err(error) => {
                     tracing::error!(
                         "partition={} offset={}: {error}",
@@ -287,7 +288,8 @@ impl Shard {
                 }
                 let layout = job.layout();
                 let aborted = corelog_runtime::blocking_brief("aborted", move || job.run()).await;
-                if partition.log.borrow().is_current(layout)
+                let moves = aborted.as_ref().is_err_and(|e| moves_away(partition, e));
+                if (partition.log.borrow().is_current(layout) && !moves)
                     || partition.state.get() != State::Online
                 {
                     break aborted;
@@ -394,6 +396,11 @@ pub(crate) fn unreadable(
     } else {
         Some(ErrorCode::UnknownLeaderEpoch)
     }
+}
+
+/// Whether a file is gone because its folder is just changing its directory; [`Shard::swapped`] waits for that.
+pub(crate) fn moves_away(partition: &Partition, error: &LocateError) -> bool {
+    partition.held.get() && matches!(error, LocateError::Disk(error) if error.is_not_found())
 }
 
 /// Looks a place up in the page cache, or on the companion where the disk must be asked.

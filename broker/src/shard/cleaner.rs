@@ -301,8 +301,11 @@ impl Shard {
         partition.state.get() == State::Online
     }
 
-    /// Waits until no cleaned segment is being taken over.
+    /// Waits until no cleaned segment is being taken over and the folder is not changing its directory.
     pub(crate) async fn swapped(&self, partition: &Rc<Partition>) {
+        while partition.state.get() == State::Online && partition.held.get() {
+            partition.progress.notified().await;
+        }
         let mut tried = false;
         while partition.state.get() == State::Online && partition.log.borrow().is_swapping() {
             if partition.working.get() {

@@ -178,6 +178,8 @@ impl Shard {
         let opened = Rc::clone(&self)
             .open(wanted, Some(Arc::clone(&checkpoints)))
             .await;
+        // ORDER: what the other shards have changed meanwhile is followed from here on.
+        self.following.release(1);
         self.resume_moves(&checkpoints.moves);
         opened
     }
