@@ -100,8 +100,10 @@ impl LogDir {
         let marker = self.read_with(name::CLEAN_SHUTDOWN, CleanShutdown::parse)?;
         if marker.is_some() {
             self.remove_file(name::CLEAN_SHUTDOWN)?;
-            self.sync_dir("")?;
         }
+        // ORDER: also when there is none: a start before this one may have removed it and failed here, and a power cut
+        // would bring it back over a log that was written to since.
+        self.sync_dir("")?;
         Ok(marker)
     }
 

@@ -3,7 +3,6 @@
 mod append;
 mod compaction;
 mod restart;
-mod stop_and_start;
 
 use std::sync::Arc;
 

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod companion;
-mod crew;
 mod files;
 mod idle;
 mod limits;
