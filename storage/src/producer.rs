@@ -446,8 +446,8 @@ impl Producers {
         if !header.has_producer() {
             return None;
         }
-        self.verifications.remove(header.producer_id);
         let epoch = header.producer_epoch;
+        self.verifications.marker(header.producer_id, epoch);
         let state = self
             .states
             .entry(header.producer_id)

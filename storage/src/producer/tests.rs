@@ -491,3 +491,30 @@ fn a_zombies_commit_is_refused() {
         assert_eq!(admitted.is_ok(), fits, "epoch {epoch}");
     }
 }
+
+#[test]
+fn a_late_marker_of_version_2_does_not_end_the_next_transaction() {
+    let mut partition = Partition::new();
+    let begin = |partition: &mut Partition| {
+        partition.producers.begin_verification(
+            ProducerId(1),
+            ProducerEpoch(6),
+            Sequence(0),
+            TransactionVersion::Two,
+            Timestamp(0),
+        )
+    };
+    partition.write(1, 5, 0);
+    partition.end_transaction(1, 6, MARKER);
+    let Standing::Unverified(guard) = begin(&mut partition) else {
+        panic!("nothing is open yet");
+    };
+    let first = partition.header(1, 6, 0, 1, true);
+    let admit = |partition: &Partition| partition.producers.admit_in_transaction(&first, guard);
+    // The marker of the transaction before is written again, as after a restart.
+    partition.end_transaction(1, 6, MARKER);
+    assert_eq!(admit(&partition), Ok(()));
+    // One of a later epoch ended the transaction itself.
+    partition.end_transaction(1, 7, MARKER);
+    assert!(admit(&partition).is_err());
+}

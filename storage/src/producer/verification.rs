@@ -2,7 +2,7 @@
 //! not vouched for them yet (KIP-890).
 //! **Lives on** the shard that owns the partition, inside its producers; in memory only.
 //! **Invariants** (1) A guard is given out once, so an answer from before a marker is never taken for one after it.
-//! (2) A marker or the first batch of the transaction takes the guard away.
+//! (2) A marker or the first batch of the transaction takes the guard away; not a late marker of the one before.
 //! **Not here** asking the coordinator (`broker`).
 
 use std::collections::BTreeMap;
@@ -63,6 +63,16 @@ impl Verifications {
     pub(super) fn remove(&mut self, producer: ProducerId) {
         if !self.entries.is_empty() {
             self.entries.remove(&producer);
+        }
+    }
+
+    /// A marker of `epoch` ends what was vouched for before it. Under version 2 it has the epoch of the transaction that
+    /// follows: one that comes late, or again, says nothing of that.
+    pub(super) fn marker(&mut self, producer: ProducerId, epoch: ProducerEpoch) {
+        let follows =
+            |entry: &Entry| entry.version == TransactionVersion::Two && epoch.0 <= entry.epoch.0;
+        if !self.entries.get(&producer).is_some_and(follows) {
+            self.remove(producer);
         }
     }
 
