@@ -42,7 +42,7 @@ pub async fn blocking_brief<T: Send + 'static>(
 
 /// Which threads a job may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
+pub(crate) enum Lane {
     Long,
     Brief,
 }
@@ -101,7 +101,7 @@ async fn run<T: Send + 'static>(
 
 type Job = Box<dyn FnOnce() + Send>;
 
-fn submit(core: &Core, lane: Lane, name: &'static str, job: Job) {
+pub(crate) fn submit(core: &Core, lane: Lane, name: &'static str, job: Job) {
     if core.closing.get() {
         return;
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod companion;
+mod crew;
 mod files;
 mod idle;
 mod limits;
