@@ -226,6 +226,15 @@ impl File {
         .map_err(|e| self.error("fallocate", e))
     }
 
+    /// Says that the file will be read from front to back, so that more is read ahead. Only an advice.
+    pub fn will_read_on(&self) {
+        match &self.kind {
+            FileKind::Real(fd) => real::will_read_on(fd),
+            #[cfg(any(test, feature = "sim"))]
+            FileKind::Sim(_) => {}
+        }
+    }
+
     /// True when the page cache holds the first byte of the range (a one byte `RWF_NOWAIT` read).
     pub fn resident(&self, position: u64) -> bool {
         let mut byte = [0_u8; 1];
@@ -415,6 +424,30 @@ impl LogDir {
         // ORDER: the content is durable before the name points to it.
         self.rename(&temporary, name)?;
         self.sync_dir(name.rsplit_once('/').map_or("", |(dir, _)| dir))
+    }
+
+    /// Replaces several files of a folder (`""`: the root) like [`LogDir::replace_file`], each atomically, with one sync
+    /// of the folder for all, also when there is no file.
+    pub fn replace_files(&self, folder: &str, files: &[(&str, String)]) -> Result<(), DiskError> {
+        let path = |file: &str| match folder {
+            "" => file.to_owned(),
+            folder => format!("{folder}/{file}"),
+        };
+        let mut written = Vec::new();
+        for (name, content) in files {
+            let file = self.open_file(&path(&format!("{name}.tmp")), Mode::Replace)?;
+            file.write_at(&[Bytes::copy_from_slice(content.as_bytes())], 0)?;
+            written.push(file);
+        }
+        // ORDER: the contents are durable before the names point to them. Written first and synced then, they share
+        // the file system's commit.
+        for file in written {
+            file.sync_data()?;
+        }
+        for (name, _) in files {
+            self.rename(&path(&format!("{name}.tmp")), &path(name))?;
+        }
+        self.sync_dir(folder)
     }
 
     /// Renames within the log directory, replacing what has the new name.

@@ -45,14 +45,15 @@ pub use read::{LocateError, LocateJob, Located, Parts, Read, ReadError};
 pub use swap::Replaced;
 pub use work::{Work, WorkOutcome};
 
-pub use crate::recovery::{OpenError, Recovered};
+pub use crate::recovery::{OpenError, Progress, Recovered};
 
+use crate::checkpoint::PartitionMetadata;
 use crate::disk::{DiskError, LogDir};
 use crate::epochs::LeaderEpochs;
 use crate::producer::{AbortedTransaction, Producers};
 use crate::recovery;
 use crate::segment::Segment;
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 pub(crate) use append::end_marker;
 pub(crate) use read::Cursors;
 pub(crate) use tail::Tail;
@@ -118,6 +119,15 @@ pub struct Open {
     pub now: Timestamp,
 }
 
+/// What the folder of a new partition says beside its empty log.
+#[derive(Clone, Debug)]
+pub struct NewPartition {
+    /// Which topic it belongs to, for `partition.metadata`.
+    pub metadata: Option<PartitionMetadata>,
+    /// The epoch of its first leader, or none.
+    pub leader_epoch: LeaderEpoch,
+}
+
 /// One partition's log. See the module's words.
 #[derive(Debug)]
 pub struct Log {
@@ -154,6 +164,8 @@ pub struct Log {
     pub(crate) aborted: Vec<AbortedTransaction>,
     /// Segments from this base on have theirs in memory.
     pub(crate) aborted_from: Offset,
+    /// The producer state on disk is that of this offset; a log without producers needs none at its beginning.
+    pub(crate) snapshot: Offset,
     pub(crate) cursors: Cursors,
     /// Grows with every truncation.
     pub(crate) generation: u64,
@@ -184,6 +196,8 @@ pub(crate) struct Active {
     pub(crate) jitter_ms: i64,
     /// Bytes reserved for the file.
     pub(crate) reserved: u64,
+    /// Entries were written to the index files that are not synced.
+    pub(crate) index_unsynced: bool,
 }
 
 /// An index entry whose batch is known whole.
@@ -205,15 +219,27 @@ impl Log {
         recovery::create(dir, partition, settings, now)
     }
 
+    /// The same with all that a new partition's folder holds, but for the folder's own name: it is durable when the
+    /// caller has synced the log directory (`dir.sync_dir("")`), once for many.
+    pub fn create_unnamed(
+        dir: &LogDir,
+        partition: &TopicPartition,
+        settings: Arc<LogSettings>,
+        new: &NewPartition,
+        now: Timestamp,
+    ) -> Result<Self, DiskError> {
+        recovery::create_unnamed(dir, partition, settings, new, now)
+    }
+
     /// Opens the folder of a partition; without a clean shutdown what lies above the recovery point is scanned and
-    /// a torn end cut off. Blocks: for the companion. Reads as fast as it may; `progress` is told every byte count
-    /// scanned.
+    /// a torn end cut off. Blocks: for the companion. Reads as fast as it may; `progress` is told of every batch
+    /// checked.
     pub fn open(
         dir: &LogDir,
         partition: &TopicPartition,
         settings: Arc<LogSettings>,
         open: &Open,
-        progress: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Recovered), OpenError> {
         recovery::open(dir, partition, settings, open, progress)
     }

@@ -3,12 +3,14 @@
 //! **Owns** the check of a folder's files, the scan after an unclean stop, the cut of a torn end, rebuilt indexes,
 //! producer state and leader epochs.
 //! **Lives on** the companion: it blocks, and reads as much as was not flushed.
-//! **Invariants** 1. Only bytes behind the last valid batch of the last segment with data are ever cut, and only above the
-//! recovery point. 2. Valid batches behind a damaged one are kept in a file aside before they are cut. 3. Damage
+//! **Invariants** 1. Only bytes behind the last valid batch of the last segment with data are ever cut. 2. Valid batches behind a damaged one are kept in a file aside before they are cut. 3. Damage
 //! anywhere else is an error of this partition that names file and position. 4. What is called durable was synced.
+//! 5. Below the recovery point nothing is scanned but what the last index entry before it spans. 6. What was found as it
+//! should be is not written again: opening an idle partition writes and syncs nothing.
 //! **Not here** which partitions there are (`disk::layout`), the formats.
 
 mod folder;
+mod prefix;
 mod scan;
 
 use std::collections::VecDeque;
@@ -18,14 +20,14 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::checkpoint;
-use crate::disk::{DiskError, LogDir, Mode, Wait};
+use crate::disk::{DiskError, LogDir, Mode};
 use crate::epochs::LeaderEpochs;
-use crate::index::{self, INDEX_ENTRY_SIZE, TIME_ENTRY_SIZE};
-use crate::log::{Log, LogSettings, Open};
+use crate::index::{INDEX_ENTRY_SIZE, TIME_ENTRY_SIZE};
+use crate::log::{Log, LogSettings, NewPartition, Open};
 use crate::producer::{Producers, Snapshot};
 use crate::segment::Segment;
 use crate::segment::name::{self, Content};
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use folder::Folder;
 use scan::{Replay, Scanned};
 
@@ -38,10 +40,12 @@ pub enum OpenError {
     /// Damage that cutting the end cannot cure. Only this partition is concerned; nothing was changed.
     #[error(
         "{path}: no valid batch at position {position} ({why}), with data behind it in later segments; nothing was \
-         changed. Restore the file from a replica, or move it and the later segments of the partition away to \
-         continue from the data before it"
+         changed. See what is left with 'corelog log-check {dir}'; then restore the file from a replica or a backup, or \
+         move it and the later segments of the partition away to go on with the data before it"
     )]
     Damaged {
+        /// The log directory.
+        dir: String,
         /// The file.
         path: String,
         /// Where the damage begins.
@@ -62,6 +66,15 @@ pub enum OpenError {
         /// 0 or 1.
         magic: i8,
     },
+}
+
+/// How far the scan of a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A segment is to be checked: this many bytes.
+    Begun(u64),
+    /// So many more of them are.
+    Checked(u64),
 }
 
 /// What opening a log did, for the log line and the metric.
@@ -100,34 +113,54 @@ pub(crate) fn create(
     settings: Arc<LogSettings>,
     now: Timestamp,
 ) -> Result<Log, DiskError> {
+    let new = NewPartition {
+        metadata: None,
+        leader_epoch: LeaderEpoch::NONE,
+    };
+    let log = create_unnamed(dir, partition, settings, &new, now)?;
+    dir.sync_dir("")?;
+    Ok(log)
+}
+
+pub(crate) fn create_unnamed(
+    dir: &LogDir,
+    partition: &TopicPartition,
+    settings: Arc<LogSettings>,
+    new: &NewPartition,
+    now: Timestamp,
+) -> Result<Log, DiskError> {
     let folder: Arc<str> = name::folder(partition).into();
     dir.create_dir(&folder)?;
-    let file_name = format!("{folder}/{}", name::file(Offset::ZERO, Content::Log));
-    let file = dir.open_file(&file_name, Mode::Create)?;
-    if file.size()? > 0 {
-        // Whoever begins a log where one is has lost sight of it; its records are not to be written over.
-        let there = io::Error::new(io::ErrorKind::AlreadyExists, "it holds records already");
-        return Err(DiskError::new("create", file.path(), there));
+    for content in [Content::Log, Content::Index, Content::TimeIndex] {
+        let file = format!("{folder}/{}", name::file(Offset::ZERO, content));
+        let file = dir.open_file(&file, Mode::Create)?;
+        if content == Content::Log && file.size()? > 0 {
+            // Whoever begins a log where one is has lost sight of it; its records are not to be written over.
+            let there = io::Error::new(io::ErrorKind::AlreadyExists, "it holds records already");
+            return Err(DiskError::new("create", file.path(), there));
+        }
     }
-    dir.sync_dir(&folder)?;
-    dir.sync_dir("")?;
-    let segments = vec![Segment::empty(Offset::ZERO, now)];
+    let mut epochs = LeaderEpochs::new();
+    let mut files = Vec::new();
+    if epochs.assign(new.leader_epoch, Offset::ZERO) {
+        files.push((checkpoint::name::LEADER_EPOCHS, epochs.print()));
+    }
+    if let Some(metadata) = &new.metadata {
+        files.push((checkpoint::name::PARTITION_METADATA, metadata.print()));
+    }
+    // Syncs the folder too, with the names of the files above.
+    dir.replace_files(&folder, &files)?;
     let producers = Producers::new(settings.producer_id_expiration_ms);
     let state = State {
-        segments,
+        segments: vec![Segment::empty(Offset::ZERO, now)],
         producers,
-        epochs: LeaderEpochs::new(),
+        epochs,
         aborted: Vec::new(),
+        snapshot: Offset::ZERO,
     };
+    let at = Offset::ZERO;
     Ok(assemble(
-        dir,
-        partition,
-        folder,
-        settings,
-        state,
-        Offset::ZERO,
-        Offset::ZERO,
-        now,
+        dir, partition, folder, settings, state, at, at, now,
     ))
 }
 
@@ -136,7 +169,7 @@ pub(crate) fn open(
     partition: &TopicPartition,
     settings: Arc<LogSettings>,
     open: &Open,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(Log, Recovered), OpenError> {
     let name: Arc<str> = name::folder(partition).into();
     let mut recovered = Recovered::default();
@@ -144,33 +177,193 @@ pub(crate) fn open(
     if folder.segments.is_empty() {
         mark!("no segment found");
         folder.remove_snapshots()?;
-        let base = open.log_start_offset.max(Offset::ZERO);
-        dir.open_file(
-            &format!("{name}/{}", name::file(base, Content::Log)),
-            Mode::Create,
-        )?;
-        dir.sync_dir(&name)?;
-        folder.segments.push(Segment::empty(base, open.now));
+        folder.begin_at(open.log_start_offset.max(Offset::ZERO), open.now)?;
     }
     // What is of an old format is the oldest there is.
-    if let Some(magic) = scan::begins_in_old_format(dir, &name, folder.segments[0].base)? {
+    if folder.segments[0].size > 0
+        && let Some(magic) = scan::begins_in_old_format(dir, &name, folder.segments[0].base)?
+    {
         return Err(folder.old_format(0, 0, magic));
     }
-    let scan_from = first_to_scan(&mut folder, &settings, open, &mut recovered.notes)?;
-
-    let mut end = folder.segments[0].base;
-    let mut scanned: Vec<Option<Scanned>> = Vec::new();
-    for at in 0..folder.segments.len() {
-        if at < scan_from {
-            scanned.push(None);
-            continue;
+    let (scan_from, mut end) = first_to_scan(&mut folder, &settings, open, &mut recovered.notes)?;
+    let scanned = scan_all(
+        &mut folder,
+        scan_from,
+        &settings,
+        open,
+        progress,
+        &mut recovered,
+    )?;
+    let count = scanned.len();
+    if let Some(Some(found)) = scanned.last() {
+        if open.recovery_point > found.end_offset {
+            // It speaks of another log: of one that was cut since, or of a deleted topic's of the same name. Nothing it
+            // says can be believed.
+            mark!("recovery point beyond the end");
+            let whole = Open {
+                recovery_point: Offset::ZERO,
+                ..open.clone()
+            };
+            let (log, mut again) = self::open(dir, partition, settings, &whole, progress)?;
+            again.cut = again.cut.or(recovered.cut);
+            again.notes.push(format!(
+                "the recovery point {} lies beyond the end {}: everything was scanned",
+                open.recovery_point, found.end_offset
+            ));
+            return Ok((log, again));
         }
-        let next = folder.segments.get(at + 1).map(|segment| segment.base);
+        end = end.max(found.end_offset);
+    }
+    folder.drop_segments_from(count)?;
+
+    // Producer state begins with the newest good snapshot that tells of what is on disk for certain.
+    let trusted = if scan_from < count {
+        // The aborted index of the segment is made anew from its beginning.
+        folder.segments[scan_from].base
+    } else {
+        end
+    };
+    let (mut producers, replay_from) =
+        folder.restore_producers(trusted, &settings, open.now, &mut recovered.notes)?;
+    let (mut epochs, mut epochs_known) = folder.read_epochs(&mut recovered.notes)?;
+    if let Some(earliest) = epochs.earliest()
+        && open.log_start_offset < earliest.start_offset
+        && folder.begins_before(earliest.start_offset)?
+    {
+        // The log's start was moved, the epochs before it forgotten, and then the machine ended before the start was
+        // on disk: those records are back.
+        mark!("epochs rebuilt");
+        epochs = LeaderEpochs::new();
+        epochs_known = false;
+    }
+    if let Some(Some(first)) = scanned.get(scan_from)
+        && epochs_known
+        && first.epochs.first().is_some_and(|(epoch, offset)| {
+            *offset < open.recovery_point && epochs.epoch_of(*offset) != Some(*epoch)
+        })
+    {
+        // Below the recovery point it must know. The scanned batches alone cannot put it right.
+        mark!("epochs rebuilt");
+        recovered.notes.push(format!(
+            "{} contradicts the log and is rebuilt from it",
+            checkpoint::name::LEADER_EPOCHS
+        ));
+        epochs = LeaderEpochs::new();
+        epochs_known = false;
+    }
+    let before = epochs.clone();
+    // An epoch without a record yet, which begins at the end, stays: it will go on.
+    epochs.truncate_to(end.next());
+    if let Some(Some(first)) = scanned.get(scan_from) {
+        // What the scanned batches say is said again below, and an entry ahead of them would be in its way.
+        epochs.truncate_to(first.begun_at.next());
+    }
+    for (at, found) in scanned.iter().enumerate() {
         let base = folder.segments[at].base;
-        let found = scan::segment(dir, &name, base, next, &settings, progress)?;
-        recovered.scanned_bytes += found.valid_bytes;
+        let following = folder.segments.get(at + 1);
+        let segment_end = following.map_or(end, |following| following.base);
+        if let Some(found) = found {
+            for (epoch, offset) in found.epochs.iter().filter(|_| epochs_known) {
+                epochs.assign(*epoch, *offset);
+            }
+            folder.segments[at].size = found.valid_bytes;
+        }
+        let told = found
+            .as_ref()
+            .is_some_and(|found| !found.has_producers && found.begun_at <= replay_from);
+        let producers_wanted = segment_end > replay_from && !told;
+        let mut aborted = Vec::new();
+        if base > replay_from {
+            // Once retention took what lies before, only the snapshot knows what was open here.
+            folder.write_missing_snapshot(base, &producers)?;
+        }
+        if producers_wanted || !epochs_known {
+            let position = match found {
+                Some(found) if epochs_known => found.position_before(replay_from, base),
+                _ => 0,
+            };
+            let replay = Replay {
+                producers_from: replay_from,
+                epochs: !epochs_known,
+                position,
+            };
+            let segment = &folder.segments[at];
+            aborted = scan::replay(dir, &name, segment, &replay, &mut producers, &mut epochs)?;
+        }
+        if found.is_some() {
+            folder.write_txn_index(at, &aborted)?;
+        }
+    }
+    producers.advance(end);
+    for (at, found) in scanned.iter().enumerate() {
+        if let Some(found) = found {
+            folder.take_scanned(at, found)?;
+        }
+    }
+    folder.remove_stray_snapshots(end)?;
+    let mut snapshot = replay_from;
+
+    let mut start = open.log_start_offset.max(folder.segments[0].base);
+    if start > end {
+        mark!("restarted beyond the end");
+        recovered.notes.push(format!(
+            "the log ends at {end}, below its start offset {start}: it restarts there, empty"
+        ));
+        folder.restart_at(start, open.now)?;
+        producers = Producers::new(settings.producer_id_expiration_ms);
+        producers.advance(start);
+        epochs.truncate_to(start);
+        end = start;
+        snapshot = start;
+    }
+    start = start.max(Offset::ZERO);
+    epochs.start_moved_to(start);
+    producers.start_moved_to(start);
+    if epochs != before || (!epochs_known && !epochs.entries().is_empty()) {
+        let file = format!("{name}/{}", checkpoint::name::LEADER_EPOCHS);
+        dir.replace_file(&file, epochs.print().as_bytes())?;
+    }
+    folder.complete_active()?;
+    folder.sync_names()?;
+    recovered.segments = folder.segments.len();
+    let aborted = folder.read_txn_index(folder.segments.len() - 1)?;
+    let first_timestamp = folder.first_timestamp()?;
+    let state = State {
+        segments: folder.into_segments(),
+        producers,
+        epochs,
+        aborted,
+        snapshot,
+    };
+    let mut log = assemble(dir, partition, name, settings, state, start, end, open.now);
+    log.load_active(first_timestamp);
+    log.set_high_watermark(open.high_watermark);
+    Ok((log, recovered))
+}
+
+/// Scans the segments from number `scan_from` on and cuts a torn end; nothing for those before.
+fn scan_all(
+    folder: &mut Folder,
+    scan_from: usize,
+    settings: &LogSettings,
+    open: &Open,
+    progress: &mut dyn FnMut(Progress),
+    recovered: &mut Recovered,
+) -> Result<Vec<Option<Scanned>>, OpenError> {
+    let mut scanned: Vec<Option<Scanned>> = Vec::new();
+    scanned.resize_with(scan_from, || None);
+    for at in scan_from..folder.segments.len() {
+        let next = folder.segments.get(at + 1).map(|segment| segment.base);
+        // What is left out must come first: what lies behind it is said anew, epochs too.
+        let prefix = if at == scan_from {
+            folder.prefix(at, open)?
+        } else {
+            None
+        };
+        let found = folder.scan(at, next, settings, prefix, progress)?;
+        recovered.scanned_bytes += found.checked_bytes;
         if found.damage.is_some() {
-            folder.cut(at, &found, open.recovery_point, &mut recovered)?;
+            folder.cut(at, &found, open.recovery_point, recovered)?;
             scanned.push(Some(found));
             break;
         }
@@ -187,133 +380,18 @@ pub(crate) fn open(
                 .push(format!("there is no record in the offsets before {next}"));
         }
     }
-    let count = scanned.len();
-    let last = count - 1;
-    let end_of_last = match &scanned[last] {
-        Some(found) => found.end_offset,
-        None => folder.end_of(last)?,
-    };
-    if scan_from < count && open.recovery_point > end_of_last {
-        // It speaks of another log: of one that was cut since, or of a deleted topic's of the same name. Nothing it says
-        // can be believed.
-        mark!("recovery point beyond the end");
-        let whole = Open {
-            recovery_point: Offset::ZERO,
-            ..open.clone()
-        };
-        let (log, mut again) = self::open(dir, partition, settings, &whole, progress)?;
-        again.cut = again.cut.or(recovered.cut);
-        again.notes.push(format!(
-            "the recovery point {} lies beyond the end {end_of_last}: everything was scanned",
-            open.recovery_point
-        ));
-        return Ok((log, again));
-    }
-    folder.drop_segments_from(count)?;
-
-    // Producer state begins with the newest good snapshot at or below what is known to be good.
-    end = end.max(end_of_last);
-    let trusted = if scan_from < count {
-        folder.segments[scan_from].base
-    } else {
-        end
-    };
-    let (mut producers, replay_from) =
-        folder.restore_producers(trusted, &settings, open.now, &mut recovered.notes)?;
-    let (mut epochs, mut epochs_known) = folder.read_epochs(&mut recovered.notes)?;
-    if let Some(earliest) = epochs.earliest()
-        && folder.begins_before(earliest.start_offset)?
-    {
-        // The log's start was moved, the epochs before it forgotten, and then the machine ended before the start was
-        // on disk: those records are back.
-        mark!("epochs rebuilt");
-        epochs = LeaderEpochs::new();
-        epochs_known = false;
-    }
-    let before = epochs.clone();
-    epochs.truncate_to(end);
-    if scan_from < count {
-        // What the scanned batches say is said again below, and an entry ahead of them would be in its way.
-        epochs.truncate_to(trusted.next());
-    }
-    for at in 0..folder.segments.len() {
-        let segment_end = folder
-            .segments
-            .get(at + 1)
-            .map_or(end, |following| following.base);
-        let replay = Replay {
-            producers_from: replay_from,
-            epochs: !epochs_known || at >= scan_from,
-        };
-        if folder.segments[at].base > replay_from {
-            // Once retention took what lies before, only the snapshot knows what was open here.
-            folder.write_missing_snapshot(folder.segments[at].base, &producers)?;
-        }
-        let wanted = segment_end > replay_from || replay.epochs;
-        if wanted {
-            let entries = scan::replay(
-                dir,
-                &name,
-                &folder.segments[at],
-                &replay,
-                &mut producers,
-                &mut epochs,
-            )?;
-            if at >= scan_from {
-                folder.write_txn_index(at, &entries)?;
-            }
-        }
-    }
-    producers.advance(end);
-    for (at, found) in scanned.iter().enumerate() {
-        if let Some(found) = found {
-            folder.take_scanned(at, found)?;
-        }
-    }
-    folder.remove_stray_snapshots(end)?;
-
-    let mut start = open.log_start_offset.max(folder.segments[0].base);
-    if start > end {
-        mark!("restarted beyond the end");
-        recovered.notes.push(format!(
-            "the log ends at {end}, below its start offset {start}: it restarts there, empty"
-        ));
-        folder.restart_at(start, open.now)?;
-        producers = Producers::new(settings.producer_id_expiration_ms);
-        producers.advance(start);
-        epochs.truncate_to(start);
-        end = start;
-    }
-    start = start.max(Offset::ZERO);
-    epochs.start_moved_to(start);
-    producers.start_moved_to(start);
-    if epochs != before || (!epochs_known && !epochs.entries().is_empty()) {
-        let file = format!("{name}/{}", checkpoint::name::LEADER_EPOCHS);
-        dir.replace_file(&file, epochs.print().as_bytes())?;
-    }
-    dir.sync_dir(&name)?;
-    recovered.segments = folder.segments.len();
-    let aborted = folder.read_txn_index(folder.segments.len() - 1)?;
-    let state = State {
-        segments: folder.segments,
-        producers,
-        epochs,
-        aborted,
-    };
-    let mut log = assemble(dir, partition, name, settings, state, start, end, open.now);
-    log.load_active()?;
-    log.set_high_watermark(open.high_watermark);
-    Ok((log, recovered))
+    Ok(scanned)
 }
 
 /// Where the scan begins: at the segment of the recovery point after an unclean stop, else nowhere, but for damage that
-/// shows without a scan. The segments before it are taken as they are.
+/// shows without a scan. The segments before it are taken as they are. With it the log's end, where that is known
+/// without a scan, else the log's beginning.
 fn first_to_scan(
     folder: &mut Folder,
     settings: &LogSettings,
     open: &Open,
     notes: &mut Vec<String>,
-) -> Result<usize, OpenError> {
+) -> Result<(usize, Offset), OpenError> {
     let count = folder.segments.len();
     let mut scan_from = count;
     if !open.clean_shutdown {
@@ -340,14 +418,15 @@ fn first_to_scan(
         }
         folder.trust(at, settings, notes)?;
     }
-    if scan_from == count && !folder.ends_with_a_batch()? {
-        mark!("clean stop did not end with a batch");
-        notes.push(
-            "the last segment does not end with a batch, though the stop was clean".to_owned(),
-        );
-        scan_from = count - 1;
+    if scan_from < count {
+        return Ok((scan_from, folder.segments[0].base));
     }
-    Ok(scan_from)
+    if let Some(end) = folder.end()? {
+        return Ok((count, end));
+    }
+    mark!("clean stop did not end with a batch");
+    notes.push("the last segment does not end with a batch, though the stop was clean".to_owned());
+    Ok((count - 1, folder.segments[0].base))
 }
 
 /// What a log is made of.
@@ -356,6 +435,8 @@ struct State {
     producers: Producers,
     epochs: LeaderEpochs,
     aborted: Vec<crate::producer::AbortedTransaction>,
+    /// Where the producer state on disk was taken.
+    snapshot: Offset,
 }
 
 #[expect(clippy::too_many_arguments, reason = "the fields of a log, once")]
@@ -394,6 +475,7 @@ fn assemble(
         epochs: state.epochs,
         aborted: state.aborted,
         aborted_from: base,
+        snapshot: state.snapshot,
         cursors: crate::log::Cursors::default(),
         generation: 0,
         layout: 0,
@@ -405,27 +487,14 @@ fn assemble(
 
 impl Log {
     /// What the active segment's entry in memory needs of its files.
-    fn load_active(&mut self) -> Result<(), DiskError> {
-        let at = self.segments.len() - 1;
-        let segment = &self.segments[at];
+    fn load_active(&mut self, first_timestamp: Option<Timestamp>) {
+        let segment = &self.segments[self.segments.len() - 1];
         self.active.created = segment.modified;
         if segment.time_entries > 0 {
-            let times = self
-                .dir
-                .open_file(&self.name(segment.base, Content::TimeIndex), Mode::Read)?;
-            let last = index::time_entry(&times, segment.time_entries - 1, Wait::Yes)?;
-            self.active.last_time = last.timestamp;
+            // The newest entry has the largest timestamp, or the segment would not have been believed.
+            self.active.last_time = segment.max_timestamp;
         }
-        if segment.size > 0 {
-            let file = self
-                .dir
-                .open_file(&self.name(segment.base, Content::Log), Mode::Read)?;
-            let mut head = [0_u8; crate::limits::BATCH_HEADER_SIZE];
-            let n = file.read_at(&mut head, 0, Wait::Yes)?;
-            let header = crate::batch::Header::parse(&head[..n]);
-            self.active.first_timestamp = header.map(|header| header.max_timestamp);
-        }
-        Ok(())
+        self.active.first_timestamp = first_timestamp;
     }
 }
 

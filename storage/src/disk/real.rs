@@ -82,6 +82,11 @@ pub(super) fn reserve(fd: &OwnedFd, range: &Range<u64>) -> io::Result<()> {
     }
 }
 
+pub(super) fn will_read_on(fd: &OwnedFd) {
+    // A system that does not take the advice reads as it would have.
+    let _ = rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::Sequential);
+}
+
 pub(super) fn create_dir(path: &Path) -> io::Result<()> {
     match rustix::fs::mkdir(path, Permissions::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(()),

@@ -493,6 +493,7 @@ impl Log {
         }
         for written in done.index_written {
             if written.base == self.segment().base {
+                self.active.index_unsynced = true;
                 let on_disk = written.index_entries - self.segment().index_entries;
                 self.active.recent_on_disk += on_disk as usize;
                 let times = written.time_entries - self.segment().time_entries;
@@ -592,7 +593,7 @@ impl Log {
             .open_file(&self.name(base, Content::Log), Mode::Replace)?;
         mark!("segment rolled");
         self.folder_changed = true;
-        self.seal_active();
+        self.seal_active(base);
         let sealed = self.segments.len() - 1;
         self.segments[sealed].modified = now;
         let mut segment = Segment::empty(base, now);
@@ -603,18 +604,11 @@ impl Log {
     }
 
     /// Queues what a sealed segment needs on disk before the recovery point may pass it: its indexes and the
-    /// producer snapshot at its end.
-    fn seal_active(&mut self) {
+    /// producer snapshot at its end. The segment that follows at `next` gets its index files then, too.
+    fn seal_active(&mut self, next: Offset) {
         let base = self.segment().base;
         let (mut steps, written) = self.index_steps(Ending::Sealed);
-        steps.push(Step::Finish {
-            name: self.name(base, Content::Index),
-            size: u64::from(written.index_entries) * INDEX_ENTRY_SIZE as u64,
-        });
-        steps.push(Step::Finish {
-            name: self.name(base, Content::TimeIndex),
-            size: u64::from(written.time_entries) * TIME_ENTRY_SIZE as u64,
-        });
+        steps.extend(self.finish_indexes(&written));
         let aborted = self.segment().aborted;
         if aborted > 0 {
             steps.push(Step::Finish {
@@ -626,6 +620,14 @@ impl Log {
             name: self.name(self.end, Content::Snapshot),
             content: self.producers.snapshot().encode().into(),
         });
+        self.snapshot = self.end;
+        for content in [Content::Index, Content::TimeIndex] {
+            steps.push(Step::Write {
+                name: self.name(next, content),
+                position: 0,
+                bytes: Bytes::new(),
+            });
+        }
         steps.push(Step::SyncDir {
             name: self.folder.to_string(),
         });
@@ -644,7 +646,19 @@ impl Log {
                 relative_offset: relative(segment.max_timestamp_offset, segment.base),
             });
         }
+        // Never an entry for a batch that is not in the file yet.
+        let is_written = |entry: &RecentEntry| u64::from(entry.entry.position) < segment.written;
         let recent = &active.recent[active.recent_on_disk..];
+        let recent = match ending {
+            Ending::Open => &recent[..recent.partition_point(is_written)],
+            Ending::Sealed => recent,
+        };
+        let end = segment.base + i64::from(recent.last().map_or(0, |r| r.entry.relative_offset));
+        if ending == Ending::Open {
+            times.truncate(
+                times.partition_point(|t| segment.base + i64::from(t.relative_offset) <= end),
+            );
+        }
         let index: Vec<u8> = recent
             .iter()
             .flat_map(|recent| recent.entry.encode())
@@ -655,23 +669,49 @@ impl Log {
             index_entries: segment.index_entries + count(recent.len()),
             time_entries: segment.time_entries + count(times.len()),
         };
-        let steps = vec![
-            Step::Write {
-                name: self.name(segment.base, Content::Index),
-                position: u64::from(segment.index_entries) * INDEX_ENTRY_SIZE as u64,
-                bytes: index.into(),
-            },
-            Step::Write {
-                name: self.name(segment.base, Content::TimeIndex),
-                position: u64::from(segment.time_entries) * TIME_ENTRY_SIZE as u64,
-                bytes: time_index.into(),
-            },
-        ];
-        if let Some(last) = times.last() {
-            self.active.last_time = last.timestamp;
+        let mut steps = Vec::new();
+        for (content, position, bytes) in [
+            (
+                Content::Index,
+                u64::from(segment.index_entries) * INDEX_ENTRY_SIZE as u64,
+                index,
+            ),
+            (
+                Content::TimeIndex,
+                u64::from(segment.time_entries) * TIME_ENTRY_SIZE as u64,
+                time_index,
+            ),
+        ] {
+            if !bytes.is_empty() {
+                let (name, bytes) = (self.name(segment.base, content), bytes.into());
+                steps.push(Step::Write {
+                    name,
+                    position,
+                    bytes,
+                });
+            }
         }
-        self.active.times = times;
+        if ending == Ending::Sealed {
+            if let Some(last) = times.last() {
+                self.active.last_time = last.timestamp;
+            }
+            self.active.times = times;
+        }
         (steps, written)
+    }
+
+    /// The steps that give the active segment's index files their size and sync them.
+    pub(super) fn finish_indexes(&self, written: &IndexWritten) -> [Step; 2] {
+        [
+            Step::Finish {
+                name: self.name(written.base, Content::Index),
+                size: u64::from(written.index_entries) * INDEX_ENTRY_SIZE as u64,
+            },
+            Step::Finish {
+                name: self.name(written.base, Content::TimeIndex),
+                size: u64::from(written.time_entries) * TIME_ENTRY_SIZE as u64,
+            },
+        ]
     }
 
     /// Puts one placed batch into the tail, the books and the index.
@@ -893,6 +933,7 @@ impl Active {
                 settings.segment_jitter_ms.min(settings.segment_ms),
             ),
             reserved: 0,
+            index_unsynced: false,
         }
     }
 }

@@ -30,12 +30,11 @@ pub struct Truncate {
     open: Open,
 }
 
-/// What a clean stop has to write; run it on the companion.
+/// What a clean stop has to write; run it where it may block, unless it [`Close::is_done`].
 #[derive(Debug)]
 pub struct Close {
     dir: LogDir,
     steps: Vec<Step>,
-    files: Vec<String>,
     /// For the recovery-point checkpoint, once the plan ran.
     pub recovery_point: Offset,
     /// For the log-start checkpoint.
@@ -208,56 +207,44 @@ impl Log {
             .into_iter()
             .flat_map(super::Work::into_steps)
             .collect();
-        if !self.unlink.is_empty() {
-            steps.append(&mut self.unlink);
-        }
+        steps.append(&mut self.unlink);
         let base = self.segment().base;
         let (index_steps, written) = self.index_steps(Ending::Sealed);
-        steps.extend(index_steps);
-        for (content, size) in [
-            (
-                Content::Index,
-                u64::from(written.index_entries) * crate::index::INDEX_ENTRY_SIZE as u64,
-            ),
-            (
-                Content::TimeIndex,
-                u64::from(written.time_entries) * crate::index::TIME_ENTRY_SIZE as u64,
-            ),
-            (Content::Log, self.segment().size),
-        ] {
-            steps.push(Step::Finish {
-                name: self.name(base, content),
-                size,
+        if self.active.index_unsynced || !index_steps.is_empty() {
+            steps.extend(index_steps);
+            steps.extend(self.finish_indexes(&written));
+        }
+        for unsynced in self.unsynced.drain(..).filter(|unsynced| *unsynced != base) {
+            let name = format!("{}/{}", self.folder, name::file(unsynced, Content::Log));
+            steps.push(Step::SyncFile { name });
+        }
+        let size = self.segment().size;
+        if self.durable < self.end || self.active.reserved > size {
+            let name = self.name(base, Content::Log);
+            steps.push(Step::Finish { name, size });
+        }
+        if self.end > self.snapshot {
+            let aborted = self.segment().aborted;
+            if aborted > 0 {
+                // The next recovery goes by the snapshot and believes the file below it.
+                let name = self.name(base, Content::TxnIndex);
+                let size = u64::from(aborted) * crate::producer::AbortedTransaction::SIZE as u64;
+                steps.push(Step::Finish { name, size });
+            }
+            steps.push(Step::Replace {
+                name: self.name(self.end, Content::Snapshot),
+                content: self.producers.snapshot().encode().into(),
             });
         }
-        let aborted = self.segment().aborted;
-        if aborted > 0 {
-            steps.push(Step::Finish {
-                name: self.name(base, Content::TxnIndex),
-                size: u64::from(aborted) * crate::producer::AbortedTransaction::SIZE as u64,
+        if self.folder_changed || !steps.is_empty() {
+            steps.push(Step::SyncDir {
+                name: self.folder.to_string(),
             });
         }
-        steps.push(Step::Replace {
-            name: self.name(self.end, Content::Snapshot),
-            content: self.producers.snapshot().encode().into(),
-        });
-        steps.push(Step::ReplaceAtomically {
-            name: format!("{}/{}", self.folder, crate::checkpoint::name::LEADER_EPOCHS),
-            content: self.epochs.print().into(),
-        });
-        steps.push(Step::SyncDir {
-            name: self.folder.to_string(),
-        });
-        let unsynced: Vec<Offset> = self.unsynced.drain(..).collect();
-        let files = unsynced
-            .iter()
-            .map(|base| self.name(*base, Content::Log))
-            .collect();
         self.failed = Some("it was closed".into());
         Some(Close {
             dir: self.dir.clone(),
             steps,
-            files,
             recovery_point: self.end,
             log_start_offset: self.start,
             high_watermark: self.high_watermark,
@@ -384,11 +371,13 @@ impl Truncate {
 }
 
 impl Close {
+    /// Nothing changed since the files were last synced: there is nothing to run.
+    pub fn is_done(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Writes and syncs everything. Blocks.
     pub fn run(&self) -> Result<(), DiskError> {
-        for file in &self.files {
-            self.dir.open_file(file, Mode::Write)?.sync_data()?;
-        }
         for step in &self.steps {
             step.run(&self.dir)?;
         }

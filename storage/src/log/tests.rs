@@ -3,6 +3,7 @@
 mod append;
 mod compaction;
 mod restart;
+mod stop_and_start;
 
 use std::sync::Arc;
 

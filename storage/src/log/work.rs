@@ -92,6 +92,10 @@ pub(crate) enum Step {
         name: String,
         size: u64,
     },
+    /// Syncs a file that is there.
+    SyncFile {
+        name: String,
+    },
     /// Writes a new file whole and syncs it.
     Replace {
         name: String,
@@ -128,6 +132,7 @@ impl Step {
         match self {
             Self::Write { .. }
             | Self::Finish { .. }
+            | Self::SyncFile { .. }
             | Self::Replace { .. }
             | Self::ReplaceAtomically { .. } => true,
             Self::Rename { .. }
@@ -143,6 +148,7 @@ impl Step {
         match self {
             Self::Write { name, .. }
             | Self::Finish { name, .. }
+            | Self::SyncFile { name }
             | Self::Replace { name, .. }
             | Self::ReplaceAtomically { name, .. }
             | Self::Remove { name }
@@ -159,6 +165,7 @@ impl Step {
             Self::Rename { .. } | Self::Move { .. } | Self::Remove { .. } => Some(self.name()),
             Self::Write { .. }
             | Self::Finish { .. }
+            | Self::SyncFile { .. }
             | Self::Replace { .. }
             | Self::ReplaceAtomically { .. }
             | Self::Swapped
@@ -180,6 +187,7 @@ impl Step {
                 file.truncate(*size)?;
                 file.sync_data()
             }
+            Self::SyncFile { name } => dir.open_file(name, Mode::Write)?.sync_data(),
             Self::Replace { name, content } => {
                 let file = dir.open_file(name, Mode::Replace)?;
                 file.write_at(std::slice::from_ref(content), 0)?;

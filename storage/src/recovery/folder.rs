@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::prefix::Prefix;
 use super::scan::{self, Scanned};
-use super::{Cut, OpenError, Recovered, index_size, load_snapshot, time_index_size};
+use super::{Cut, OpenError, Progress, Recovered, index_size, load_snapshot, time_index_size};
 use crate::checkpoint;
-use crate::disk::{DiskError, EntryKind, LogDir, Mode, Wait};
+use crate::disk::{DiskError, EntryKind, File, LogDir, Mode, Wait};
 use crate::epochs::LeaderEpochs;
 use crate::index::{self, INDEX_ENTRY_SIZE, TIME_ENTRY_SIZE};
-use crate::log::LogSettings;
+use crate::log::{LogSettings, Open};
 use crate::producer::{AbortedTransaction, Producers};
 use crate::segment::Segment;
 use crate::segment::name::{self, Content, Fate};
@@ -31,6 +32,10 @@ pub(super) struct Folder {
     pub segments: Vec<Segment>,
     /// Sizes of the live files that are no logs.
     files: BTreeMap<(Offset, Content), u64>,
+    /// Files opened for reading, of one segment: it is looked at from several sides.
+    open: Vec<((Offset, Content), File)>,
+    /// A name was created, changed or removed since the folder was synced.
+    names_changed: bool,
 }
 
 impl Folder {
@@ -45,6 +50,8 @@ impl Folder {
             name: name.clone(),
             segments: Vec::new(),
             files: BTreeMap::new(),
+            open: Vec::new(),
+            names_changed: false,
         };
         let entries = dir.list(name)?;
         let mut swaps = BTreeMap::new();
@@ -71,8 +78,12 @@ impl Folder {
                         cleaned.push(base);
                     }
                     dir.remove_file(&folder.path(&entry.name))?;
+                    folder.names_changed = true;
                 }
-                Fate::Deleted => dir.remove_file(&folder.path(&entry.name))?,
+                Fate::Deleted => {
+                    dir.remove_file(&folder.path(&entry.name))?;
+                    folder.names_changed = true;
+                }
                 Fate::Swap => {
                     let of_base: &mut BTreeMap<Content, (u64, i64)> =
                         swaps.entry(base).or_default();
@@ -86,6 +97,37 @@ impl Folder {
         folder.segments.sort_by_key(|segment| segment.base);
         folder.remove_orphans(notes)?;
         Ok(folder)
+    }
+
+    /// Starts an empty log.
+    pub(super) fn begin_at(&mut self, base: Offset, now: Timestamp) -> Result<(), DiskError> {
+        self.dir
+            .open_file(&self.file(base, Content::Log), Mode::Create)?;
+        self.names_changed = true;
+        self.segments.push(Segment::empty(base, now));
+        Ok(())
+    }
+
+    /// What of a segment need not be scanned.
+    pub(super) fn prefix(&self, at: usize, open: &Open) -> Result<Option<Prefix>, DiskError> {
+        let segment = &self.segments[at];
+        if open.clean_shutdown || segment.size == 0 || open.recovery_point <= segment.base {
+            return Ok(None);
+        }
+        Prefix::read(&self.dir, &self.name, segment.base, open.recovery_point)
+    }
+
+    /// Scans a segment.
+    pub(super) fn scan(
+        &self,
+        at: usize,
+        next: Option<Offset>,
+        settings: &LogSettings,
+        prefix: Option<Prefix>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Scanned, DiskError> {
+        let (dir, base) = (&self.dir, self.segments[at].base);
+        scan::segment(dir, &self.name, base, next, settings, prefix, progress)
     }
 
     /// Takes the index files of a segment that is not scanned as they are, or rebuilds them when they are not sound.
@@ -105,9 +147,7 @@ impl Folder {
         if let Some(why) = self.unsound_index(at)? {
             mark!("index rebuilt");
             notes.push(format!("{base:020}: the index is rebuilt: {why}"));
-            let file = self
-                .dir
-                .open_file(&self.file(base, Content::Log), Mode::Read)?;
+            let file = self.reader(base, Content::Log)?;
             let found = scan::index_by_headers(&file, base, settings)?;
             self.write_indexes(at, &found)?;
             return Ok(());
@@ -122,14 +162,16 @@ impl Folder {
             .get(&(base, Content::TimeIndex))
             .copied()
             .unwrap_or(0);
+        if size == 0 {
+            // An index that Kafka allocated and nobody trimmed has no entries.
+            return Ok(());
+        }
         let segment = &mut self.segments[at];
         segment.index_entries = entries(index, INDEX_ENTRY_SIZE);
         segment.time_entries = entries(times, TIME_ENTRY_SIZE);
-        if size > 0 && segment.time_entries > 0 {
+        if segment.time_entries > 0 {
             let number = segment.time_entries - 1;
-            let file = self
-                .dir
-                .open_file(&self.file(base, Content::TimeIndex), Mode::Read)?;
+            let file = self.reader(base, Content::TimeIndex)?;
             let last = index::time_entry(&file, number, Wait::Yes)?;
             let segment = &mut self.segments[at];
             segment.max_timestamp = last.timestamp;
@@ -147,32 +189,30 @@ impl Folder {
         size.is_some_and(|size| size % AbortedTransaction::SIZE as u64 != 0)
     }
 
-    /// Whether the batch headers of the last segment lead from its last index entry to the end of the file.
-    pub(super) fn ends_with_a_batch(&self) -> Result<bool, DiskError> {
+    /// The offset behind the last batch, when the batch headers of the last segment lead from its last index entry to
+    /// the end of the file.
+    pub(super) fn end(&mut self) -> Result<Option<Offset>, DiskError> {
         let at = self.segments.len() - 1;
-        let segment = &self.segments[at];
-        if segment.size == 0 {
-            return Ok(true);
+        let (base, size) = (self.segments[at].base, self.segments[at].size);
+        if size == 0 {
+            return Ok(Some(base));
         }
-        let file = self
-            .dir
-            .open_file(&self.file(segment.base, Content::Log), Mode::Read)?;
         let from = self.last_indexed_position(at)?;
-        Ok(scan::walk_to_end(&file, from)?.is_some())
+        let file = self.reader(base, Content::Log)?;
+        let last = scan::walk_to_end(&file, from)?;
+        Ok(last.map(|header| header.next_offset()))
     }
 
-    /// The offset behind the last batch of a segment that is not scanned.
-    pub(super) fn end_of(&self, at: usize) -> Result<Offset, DiskError> {
-        let segment = &self.segments[at];
+    /// The largest timestamp of the last segment's first batch.
+    pub(super) fn first_timestamp(&mut self) -> Result<Option<Timestamp>, DiskError> {
+        let segment = &self.segments[self.segments.len() - 1];
         if segment.size == 0 {
-            return Ok(segment.base);
+            return Ok(None);
         }
-        let file = self
-            .dir
-            .open_file(&self.file(segment.base, Content::Log), Mode::Read)?;
-        let from = self.last_indexed_position(at)?;
-        let last = scan::walk_to_end(&file, from)?;
-        Ok(last.map_or(segment.base, |header| header.next_offset()))
+        let file = self.reader(segment.base, Content::Log)?;
+        let mut head = [0_u8; crate::limits::BATCH_HEADER_SIZE];
+        let n = file.read_at(&mut head, 0, Wait::Yes)?;
+        Ok(crate::batch::Header::parse(&head[..n]).map(|header| header.max_timestamp))
     }
 
     /// Whether the segments from number `at` on hold nothing.
@@ -200,6 +240,7 @@ impl Folder {
         if !self.is_empty_from(at + 1) {
             let (position, why) = (found.valid_bytes, damage.why.clone());
             return Err(OpenError::Damaged {
+                dir: self.dir.root().display().to_string(),
                 path,
                 position,
                 why,
@@ -264,12 +305,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes what a scan found the truth: index files and sizes.
+    /// Makes what a scan found the truth: index files and sizes (the log's bytes it has synced).
     pub(super) fn take_scanned(&mut self, at: usize, found: &Scanned) -> Result<(), DiskError> {
         self.segments[at].size = found.valid_bytes;
         self.segments[at].written = found.valid_bytes;
-        // The log's bytes are durable: the scan synced them before it looked, and a cut is synced.
-        self.write_indexes(at, found)
+        self.write_indexes(at, found)?;
+        // The names may be as new as what was not synced, and a sync of them may have failed.
+        self.names_changed = true;
+        Ok(())
     }
 
     /// The newest good snapshot at or below `trusted`, and the offset from which the log must be replayed on it.
@@ -400,6 +443,7 @@ impl Folder {
                 self.dir
                     .remove_file(&self.file(offset, Content::Snapshot))?;
                 self.files.remove(&(offset, Content::Snapshot));
+                self.names_changed = true;
             }
         }
         Ok(())
@@ -411,6 +455,7 @@ impl Folder {
             self.dir
                 .remove_file(&self.file(offset, Content::Snapshot))?;
             self.files.remove(&(offset, Content::Snapshot));
+            self.names_changed = true;
         }
         Ok(())
     }
@@ -421,9 +466,19 @@ impl Folder {
             self.remove_segment(segment.base)?;
         }
         self.remove_snapshots()?;
-        self.dir
-            .open_file(&self.file(start, Content::Log), Mode::Create)?;
-        self.segments.push(Segment::empty(start, now));
+        self.begin_at(start, now)
+    }
+
+    /// The active segment has both index files, as Kafka's has, and they are empty when it is.
+    pub(super) fn complete_active(&mut self) -> Result<(), DiskError> {
+        let segment = &self.segments[self.segments.len() - 1];
+        let (base, is_empty) = (segment.base, segment.size == 0);
+        for content in [Content::Index, Content::TimeIndex] {
+            let size = self.files.get(&(base, content)).copied();
+            if size.is_none() || (is_empty && size != Some(0)) {
+                self.write_anew(base, content, Vec::new())?;
+            }
+        }
         Ok(())
     }
 
@@ -460,8 +515,24 @@ impl Folder {
             ));
             let deleted = name::file_with_fate(base, content, Fate::Deleted);
             self.dir.rename(&self.path(&name), &self.path(&deleted))?;
+            self.names_changed = true;
         }
         Ok(())
+    }
+
+    /// Makes the names in the folder durable, if any changed.
+    pub(super) fn sync_names(&mut self) -> Result<(), DiskError> {
+        if std::mem::take(&mut self.names_changed) {
+            self.dir.sync_dir(&self.name)?;
+        }
+        Ok(())
+    }
+
+    /// The segments, and nothing else of it.
+    pub(super) fn into_segments(self) -> Vec<Segment> {
+        let mut segments = self.segments;
+        segments.shrink_to_fit();
+        segments
     }
 
     /// A `.swap` whose originals are gone, or the first of them, becomes the live segment, if it is whole.
@@ -482,6 +553,7 @@ impl Folder {
         };
         let Some(end) = end else {
             return Err(OpenError::Damaged {
+                dir: self.dir.root().display().to_string(),
                 path: self.dir.path(&swap).display().to_string(),
                 position: 0,
                 why: "a cleaned segment that is not whole, and its originals are gone".to_owned(),
@@ -514,6 +586,7 @@ impl Folder {
         // ORDER: the log last; until it has its name, this is done again.
         self.dir.sync_dir(&self.name)?;
         self.dir.rename(&swap, &self.file(base, Content::Log))?;
+        self.names_changed = true;
         let mut segment = Segment::empty(base, modified);
         segment.size = size;
         segment.written = size;
@@ -531,7 +604,7 @@ impl Folder {
 
     /// The aborted index under this base may be the original's: an entry whose marker was cleaned away would have readers
     /// drop what its producer wrote later.
-    fn prune_txn_index(&mut self, base: Offset, log: &crate::disk::File) -> Result<(), DiskError> {
+    fn prune_txn_index(&mut self, base: Offset, log: &File) -> Result<(), DiskError> {
         if !self.files.contains_key(&(base, Content::TxnIndex)) {
             return Ok(());
         }
@@ -568,15 +641,15 @@ impl Folder {
             ));
             self.dir.remove_file(&self.file(base, content))?;
             self.files.remove(&(base, content));
+            self.names_changed = true;
         }
         Ok(())
     }
 
     /// Why the index files of a segment cannot be believed.
-    fn unsound_index(&self, at: usize) -> Result<Option<String>, DiskError> {
-        let segment = &self.segments[at];
-        let base = segment.base;
-        if segment.size == 0 {
+    fn unsound_index(&mut self, at: usize) -> Result<Option<String>, DiskError> {
+        let (base, size) = (self.segments[at].base, self.segments[at].size);
+        if size == 0 {
             return Ok(None);
         }
         let Some(index_bytes) = self.files.get(&(base, Content::Index)).copied() else {
@@ -594,12 +667,10 @@ impl Folder {
         let fits = |relative: u32| next_base.is_none_or(|next| base + i64::from(relative) < next);
         let index_count = entries(index_bytes, INDEX_ENTRY_SIZE);
         if index_count > 0 {
-            let file = self
-                .dir
-                .open_file(&self.file(base, Content::Index), Mode::Read)?;
+            let file = self.reader(base, Content::Index)?;
             let last = index::index_entry(&file, index_count - 1, Wait::Yes)?;
             let lies = last.position == 0
-                || u64::from(last.position) >= segment.size
+                || u64::from(last.position) >= size
                 || !fits(last.relative_offset);
             if lies || !self.is_batch_at(base, last)? {
                 return Ok(Some("its last entry names no batch".to_owned()));
@@ -609,9 +680,7 @@ impl Folder {
         if time_count == 0 {
             return Ok(Some("the time index is empty".to_owned()));
         }
-        let file = self
-            .dir
-            .open_file(&self.file(base, Content::TimeIndex), Mode::Read)?;
+        let file = self.reader(base, Content::TimeIndex)?;
         let last = index::time_entry(&file, time_count - 1, Wait::Yes)?;
         if last.timestamp.is_none()
             || (last.timestamp.0 == 0 && time_count > 1)
@@ -624,10 +693,8 @@ impl Folder {
         Ok(None)
     }
 
-    fn is_batch_at(&self, base: Offset, entry: index::IndexEntry) -> Result<bool, DiskError> {
-        let file = self
-            .dir
-            .open_file(&self.file(base, Content::Log), Mode::Read)?;
+    fn is_batch_at(&mut self, base: Offset, entry: index::IndexEntry) -> Result<bool, DiskError> {
+        let file = self.reader(base, Content::Log)?;
         let mut bytes = [0_u8; crate::limits::BATCH_HEADER_SIZE];
         let n = file.read_at(&mut bytes, u64::from(entry.position), Wait::Yes)?;
         let wanted = base + i64::from(entry.relative_offset);
@@ -635,18 +702,18 @@ impl Folder {
             .is_some_and(|header| header.last_offset() == wanted))
     }
 
-    fn last_indexed_position(&self, at: usize) -> Result<u64, DiskError> {
+    fn last_indexed_position(&mut self, at: usize) -> Result<u64, DiskError> {
         let segment = &self.segments[at];
-        if segment.index_entries == 0 {
+        let (base, count) = (segment.base, segment.index_entries);
+        if count == 0 {
             return Ok(0);
         }
-        let file = self
-            .dir
-            .open_file(&self.file(segment.base, Content::Index), Mode::Read)?;
-        let last = index::index_entry(&file, segment.index_entries - 1, Wait::Yes)?;
+        let file = self.reader(base, Content::Index)?;
+        let last = index::index_entry(&file, count - 1, Wait::Yes)?;
         Ok(u64::from(last.position))
     }
 
+    /// Takes the entries for the truth; writes them where the files say otherwise.
     fn write_indexes(&mut self, at: usize, found: &Scanned) -> Result<(), DiskError> {
         let base = self.segments[at].base;
         let segment = &mut self.segments[at];
@@ -669,17 +736,59 @@ impl Folder {
             times.len() as u64,
             time_index_size(count(found.times.len()))
         );
-        self.replace(base, Content::Index, index)?;
-        self.replace(base, Content::TimeIndex, times)
+        for (content, bytes) in [(Content::Index, index), (Content::TimeIndex, times)] {
+            let size = self.files.get(&(base, content)).copied();
+            if bytes.is_empty() && size == Some(0) {
+                continue;
+            }
+            // Also when the file says the same: a sync of it may have failed, and the page cache shows what the disk
+            // does not have. Only what is written again is synced again.
+            self.replace(base, content, bytes)?;
+        }
+        Ok(())
     }
 
+    /// Writes a file anew and syncs it.
     fn replace(&mut self, base: Offset, content: Content, bytes: Vec<u8>) -> Result<(), DiskError> {
+        self.write_anew(base, content, bytes)?;
+        self.sync(base, content)
+    }
+
+    /// Writes a file anew, without a sync.
+    fn write_anew(
+        &mut self,
+        base: Offset,
+        content: Content,
+        bytes: Vec<u8>,
+    ) -> Result<(), DiskError> {
         let file = self
             .dir
             .open_file(&self.file(base, content), Mode::Replace)?;
-        self.files.insert((base, content), bytes.len() as u64);
-        file.write_at(&[Bytes::from(bytes)], 0)?;
-        file.sync_data()
+        self.open.retain(|(key, _)| *key != (base, content));
+        let before = self.files.insert((base, content), bytes.len() as u64);
+        self.names_changed |= before.is_none();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        file.write_at(&[Bytes::from(bytes)], 0)
+    }
+
+    fn sync(&self, base: Offset, content: Content) -> Result<(), DiskError> {
+        self.dir
+            .open_file(&self.file(base, content), Mode::Write)?
+            .sync_data()
+    }
+
+    /// A file of a segment, open for reading.
+    fn reader(&mut self, base: Offset, content: Content) -> Result<File, DiskError> {
+        let key = (base, content);
+        if let Some((_, file)) = self.open.iter().find(|(open, _)| *open == key) {
+            return Ok(file.clone());
+        }
+        self.open.retain(|((open, _), _)| *open == base);
+        let file = self.dir.open_file(&self.file(base, content), Mode::Read)?;
+        self.open.push((key, file.clone()));
+        Ok(file)
     }
 
     fn remove_segment(&mut self, base: Offset) -> Result<(), DiskError> {
@@ -692,6 +801,7 @@ impl Folder {
             self.dir.remove_file(&self.file(base, content))?;
             self.files.remove(&(base, content));
         }
+        self.names_changed = true;
         Ok(())
     }
 

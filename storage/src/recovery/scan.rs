@@ -8,6 +8,8 @@
 
 use bytes::Bytes;
 
+use super::Progress;
+use super::prefix::Prefix;
 use crate::batch::{Batch, Header, UncheckedBatch};
 use crate::disk::{DiskError, File, LogDir, Mode, Wait};
 use crate::epochs::LeaderEpochs;
@@ -17,7 +19,7 @@ use crate::log::{LogSettings, end_marker};
 use crate::producer::{AbortedTransaction, Producers};
 use crate::segment::Segment;
 use crate::segment::name::{self, Content};
-use crate::types::{Offset, Timestamp};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// What a scan of a segment found.
 #[derive(Debug)]
@@ -33,6 +35,14 @@ pub(super) struct Scanned {
     pub index: Vec<IndexEntry>,
     pub times: Vec<TimeEntry>,
     pub damage: Option<Damage>,
+    /// Bytes checked: what lies behind the part that was believed.
+    pub checked_bytes: u64,
+    /// The offset of the first batch checked, or the segment's base.
+    pub begun_at: Offset,
+    /// Epochs of the checked batches, each with the first offset it was seen at.
+    pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Whether a checked batch is a producer's that counts its batches, or ends a transaction.
+    pub has_producers: bool,
 }
 
 /// Why a scan stopped before the end of the file.
@@ -58,14 +68,15 @@ pub(super) fn begins_in_old_format(
     Reader::new(&file)?.old_format(0)
 }
 
-/// Scans and checks a whole segment.
+/// Syncs, scans and checks a segment, from its beginning or from the end of what is believed of it.
 pub(super) fn segment(
     dir: &LogDir,
     folder: &str,
     base: Offset,
     next_base: Option<Offset>,
     settings: &LogSettings,
-    progress: &mut dyn FnMut(u64),
+    prefix: Option<Prefix>,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Scanned, DiskError> {
     let file = dir.open_file(
         &format!("{folder}/{}", name::file(base, Content::Log)),
@@ -75,19 +86,15 @@ pub(super) fn segment(
     // is clean is therefore read from the disk: what is found now is there after a power cut, too.
     file.sync_data()?;
     file.forget_clean()?;
+    file.will_read_on();
     let mut reader = Reader::new(&file)?;
-    let mut found = Scanned {
-        valid_bytes: 0,
-        file_bytes: reader.size,
-        end_offset: base,
-        max_timestamp: Timestamp::NONE,
-        max_timestamp_offset: Offset::NONE,
-        index: Vec::new(),
-        times: Vec::new(),
-        damage: None,
-    };
+    let mut found = Scanned::nothing(base, reader.size);
     let limit = next_base.unwrap_or(Offset(i64::MAX));
     let mut last_index_position = 0;
+    if let Some(prefix) = prefix {
+        last_index_position = prefix.resume_in(&mut found, base);
+    }
+    progress(Progress::Begun(found.file_bytes - found.valid_bytes));
     while found.valid_bytes < reader.size {
         let position = found.valid_bytes;
         let checked = reader.batch(position)?;
@@ -106,9 +113,14 @@ pub(super) fn segment(
         };
         let header = batch.header();
         found.note(header, base, position, &mut last_index_position, settings);
+        found.has_producers |= header.producer_id.is_some();
+        if found.epochs.last().map(|(epoch, _)| *epoch) != Some(header.leader_epoch) {
+            found.epochs.push((header.leader_epoch, header.base_offset));
+        }
         found.end_offset = header.next_offset();
         found.valid_bytes += batch.size() as u64;
-        progress(batch.size() as u64);
+        found.checked_bytes += batch.size() as u64;
+        progress(Progress::Checked(batch.size() as u64));
     }
     found.finish(base);
     Ok(found)
@@ -120,6 +132,8 @@ pub(super) struct Replay {
     pub producers_from: Offset,
     /// Whether epochs are to be taken from the batches.
     pub epochs: bool,
+    /// Where in the file to begin: the start of a batch.
+    pub position: u64,
 }
 
 /// Walks a segment's valid batches by their headers, taking account of producers and epochs. Returns the aborted
@@ -136,7 +150,7 @@ pub(super) fn replay(
     let file = dir.open_file(&name, Mode::Read)?;
     let mut reader = Reader::new(&file)?;
     let mut aborted = Vec::new();
-    let mut position = 0;
+    let mut position = replay.position;
     while position < segment.size {
         let Some(header) = reader.header(position)? else {
             break;
@@ -218,16 +232,7 @@ pub(super) fn index_by_headers(
     settings: &LogSettings,
 ) -> Result<Scanned, DiskError> {
     let mut reader = Reader::new(file)?;
-    let mut found = Scanned {
-        valid_bytes: 0,
-        file_bytes: reader.size,
-        end_offset: base,
-        max_timestamp: Timestamp::NONE,
-        max_timestamp_offset: Offset::NONE,
-        index: Vec::new(),
-        times: Vec::new(),
-        damage: None,
-    };
+    let mut found = Scanned::nothing(base, reader.size);
     let mut last_index_position = 0;
     while let Some(header) = reader.header(found.valid_bytes)? {
         let position = found.valid_bytes;
@@ -240,6 +245,33 @@ pub(super) fn index_by_headers(
 }
 
 impl Scanned {
+    fn nothing(base: Offset, file_bytes: u64) -> Self {
+        Self {
+            valid_bytes: 0,
+            file_bytes,
+            end_offset: base,
+            max_timestamp: Timestamp::NONE,
+            max_timestamp_offset: Offset::NONE,
+            index: Vec::new(),
+            times: Vec::new(),
+            damage: None,
+            checked_bytes: 0,
+            begun_at: base,
+            epochs: Vec::new(),
+            has_producers: false,
+        }
+    }
+
+    /// A place at or before the batch that holds `offset`.
+    pub(super) fn position_before(&self, offset: Offset, base: Offset) -> u64 {
+        let behind = self
+            .index
+            .partition_point(|entry| base + i64::from(entry.relative_offset) < offset);
+        behind
+            .checked_sub(1)
+            .map_or(0, |at| u64::from(self.index[at].position))
+    }
+
     /// As Kafka's recovery does: an entry when more than the interval lies behind the last one.
     fn note(
         &mut self,
@@ -331,7 +363,13 @@ impl<'a> Reader<'a> {
         if position >= self.size {
             return Ok(None);
         }
-        let window = buggify!(HEADER_WINDOW_SIZE, 70);
+        // Small batches lie close together: then more than a page is read at once.
+        let behind = self.window_start + self.window.len() as u64;
+        let window = if position >= behind && position - behind < HEADER_WINDOW_SIZE as u64 {
+            buggify!(HEADER_WINDOW_SIZE_MAX, 300)
+        } else {
+            buggify!(HEADER_WINDOW_SIZE, 70)
+        };
         self.fill(position, BATCH_HEADER_SIZE, window)?;
         let header = Header::parse(self.at(position)).filter(|header| {
             header.size() >= BATCH_HEADER_SIZE
@@ -399,10 +437,14 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let left = usize::try_from(self.size.saturating_sub(position)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0_u8; wanted.max(window).min(left)];
+        // The window is used again, unless a batch of it is still held.
+        let mut bytes = std::mem::take(&mut self.window)
+            .try_into_mut()
+            .unwrap_or_default();
+        bytes.resize(wanted.max(window).min(left), 0);
         let n = self.file.read_at(&mut bytes, position, Wait::Yes)?;
         bytes.truncate(n);
-        self.window = bytes.into();
+        self.window = bytes.freeze();
         self.window_start = position;
         // A file that became shorter while it is read: go by what there is.
         self.size = if n < wanted.min(left) {
@@ -441,3 +483,4 @@ const OLD_HEADER_SIZE: usize = 17;
 const OLD_SIZE_MAX: usize = 64 << 20;
 const WINDOW_SIZE: usize = 1 << 20;
 const HEADER_WINDOW_SIZE: usize = 4 << 10;
+const HEADER_WINDOW_SIZE_MAX: usize = 64 << 10;

@@ -51,12 +51,28 @@ fn seeds_that_found_something_find_nothing_any_more() {
             "trust in the page cache after a failed sync and a kill",
         ),
         (212, "a flipped bit in the index makes the log unreadable"),
+        (
+            386,
+            "the marker of a clean stop came back after a power cut",
+        ),
+        (
+            935,
+            "epochs cut off in front of a segment that was not scanned whole",
+        ),
         (1250, "a torn snapshot kept in place of a good one"),
         (
             1376,
             "a snapshot that cannot be read taken for a damaged one",
         ),
+        (
+            1743,
+            "an index believed from the page cache after a failed sync",
+        ),
+        (2668, "index entries left unsynced by recovery"),
+        (4855, "an aborted index that begins with zeros"),
         (7138, "a recovery point of another life"),
+        (15_257, "a truncation that was not synced, nor again"),
+        (15_899, "a new beginning whose names were not synced again"),
         (50_074, "a snapshot from before the first segment believed"),
         (
             50_276,
