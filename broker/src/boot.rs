@@ -18,6 +18,7 @@ mod write_way;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,13 +30,16 @@ use crate::config::BrokerConfig;
 use crate::config::broker::IoBackend;
 use crate::mesh::{self, Reply, Request};
 use crate::shard::disks::Disks;
-use crate::shard::logs::Opened;
+use crate::shard::logs::{Checkpoints, Opened};
 use crate::shard::{Parts, Settings, Shard};
 pub(crate) use directories::{Directories, random_id};
 pub(crate) use metadata_log::TOPIC as METADATA_TOPIC;
 
 /// Connections get this long to see their requests answered when the broker stops.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// How often a recovery that takes long says how far it is.
+const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs a broker until it is told to stop by SIGTERM or SIGINT.
 pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
@@ -149,6 +153,10 @@ async fn lead(
         .ok()
         .expect("set once");
     shard.adopt_metadata_log(metadata.log, metadata.epoch);
+    let telling = corelog_runtime::spawn(
+        "recovery progress",
+        tell_of_recovery(Arc::clone(&directories.checkpoints)),
+    );
     let mut opened = Opened::default();
     for reply in shard
         .call_all(|| Request::Open(Arc::clone(&directories.checkpoints)))
@@ -158,6 +166,7 @@ async fn lead(
             opened.add(&one);
         }
     }
+    drop(telling);
     tracing::info!(
         "logs={} segments={} scanned={} bytes cut={} failed={}",
         opened.logs,
@@ -225,6 +234,26 @@ async fn checkpoint_for_ever(shard: Rc<Shard>) {
     loop {
         corelog_runtime::sleep(interval).await;
         shard.checkpoint().await;
+    }
+}
+
+/// Says from time to time how far a long recovery is.
+async fn tell_of_recovery(checkpoints: Arc<Checkpoints>) {
+    let live = checkpoints.directories.iter().map(|one| one.live.len());
+    let count = live.sum::<usize>();
+    loop {
+        corelog_runtime::sleep(RECOVERY_TOLD_EVERY).await;
+        let recovery = &checkpoints.recovery;
+        let logs = recovery.logs.load(Ordering::Relaxed);
+        let begun = recovery.bytes_begun.load(Ordering::Relaxed);
+        let checked = recovery.bytes_checked.load(Ordering::Relaxed);
+        tracing::info!(
+            "recovering: logs={logs} of {count}, checked {checked} of {begun} bytes ({} %) of the logs begun",
+            checked
+                .saturating_mul(100)
+                .checked_div(begun)
+                .unwrap_or(100)
+        );
     }
 }
 

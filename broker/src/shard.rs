@@ -71,7 +71,7 @@ pub(crate) struct Settings {
 }
 
 /// The checkpointed offsets of one log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogOffsets {
     pub(crate) name: corelog_storage::types::TopicPartition,
     pub(crate) directory: usize,

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use corelog_net::wire::Uuid;
-use corelog_storage::checkpoint::{CleanShutdown, MetaProperties, PartitionMetadata, name};
+use corelog_storage::checkpoint::{
+    CleanShutdown, MetaProperties, OffsetCheckpoint, PartitionMetadata, name,
+};
 use corelog_storage::disk::{DiskError, LayoutError, Lock, LogDir};
 use corelog_storage::segment::name::{Folder, parse_folder};
 use corelog_storage::types::{Offset, TopicId, TopicPartition};
@@ -472,15 +474,21 @@ fn checkpoint_one(directory: &LogDir, at: usize, offsets: &[LogOffsets]) -> Resu
     let of = |offset: fn(&LogOffsets) -> Offset| -> Vec<(TopicPartition, Offset)> {
         here().map(|one| (one.name.clone(), offset(one))).collect()
     };
-    directory.write_offsets(name::RECOVERY_POINTS, of(|one| one.recovery_point))?;
-    directory.write_offsets(name::HIGH_WATERMARKS, of(|one| one.high_watermark))?;
     let moved = here().filter(|one| one.log_start_offset > Offset::ZERO);
     let starts: Vec<_> = moved
         .map(|one| (one.name.clone(), one.log_start_offset))
         .collect();
-    directory.write_offsets(name::LOG_STARTS, starts)?;
     let cleaned = here().filter_map(|one| Some((one.name.clone(), one.cleaned?)));
-    directory.write_offsets(name::CLEANED, cleaned)
+    let print = |entries| OffsetCheckpoint { entries }.print();
+    directory.replace_files(
+        "",
+        &[
+            (name::RECOVERY_POINTS, print(of(|one| one.recovery_point))),
+            (name::HIGH_WATERMARKS, print(of(|one| one.high_watermark))),
+            (name::LOG_STARTS, print(starts)),
+            (name::CLEANED, print(cleaned.collect())),
+        ],
+    )
 }
 
 fn close_one(

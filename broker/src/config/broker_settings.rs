@@ -237,7 +237,7 @@ pub static BROKER: &[Setting] = &[
     setting("group.streams.max.size", Int, Is("2147483647"), AtLeast(1), Medium, ReadOnly, Public, &[], Accepted("Streams groups are not served yet.")),
     setting("num.network.threads", Int, Is("3"), AtLeast(1), High, ClusterWide, Public, &[], Accepted("Work is spread over shards, one per core, not over thread pools.")),
     setting("num.partitions", Int, Is("1"), AtLeast(1), Medium, ReadOnly, Public, &[], Supported("Partitions of topics created without a count.")),
-    setting("num.recovery.threads.per.data.dir", Int, Is("2"), AtLeast(1), High, ClusterWide, Public, &[], Supported("Recoveries that run at once for each data directory.")),
+    setting("num.recovery.threads.per.data.dir", Int, Is("2"), AtLeast(1), High, ClusterWide, Public, &[], Supported("Logs opened or closed at once for each data directory; with less than eight in all, eight.")),
     setting("num.replica.alter.log.dirs.threads", Int, Null, Any, High, ReadOnly, Public, &[], Accepted("A single node has no other brokers to copy from or to speak to.")),
     setting("num.replica.fetchers", Int, Is("1"), AtLeast(1), High, ClusterWide, Public, &[], Accepted("A single node has no other brokers to copy from or to speak to.")),
     setting("offset.metadata.max.bytes", Int, Is("4096"), Any, High, ReadOnly, Public, &[], Supported("Longest metadata string of a committed offset.")),

@@ -12,14 +12,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use corelog_net::wire::Uuid;
-use corelog_runtime::{blocking, spawn};
+use corelog_runtime::{blocking, blocking_all, spawn};
 use corelog_storage::checkpoint::PartitionMetadata;
 use corelog_storage::disk::{DiskError, LayoutError, LogDir};
 use corelog_storage::disks;
-use corelog_storage::log::{Log, LogSettings, Open, OpenError};
+use corelog_storage::log::{Log, LogSettings, NewPartition, Open, OpenError, Progress};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
 use crate::config::TopicConfig;
@@ -42,6 +43,28 @@ pub(crate) struct Checkpoints {
     pub(crate) twice: BTreeMap<TopicPartition, String>,
     /// Moves that the last stop interrupted, with their directories.
     pub(crate) moves: Vec<(TopicPartition, usize)>,
+    /// How far the opening of what they hold is.
+    pub(crate) recovery: Recovery,
+}
+
+/// How far the start is with opening logs: counted by every thread that opens one, read for log lines.
+#[derive(Debug, Default)]
+pub(crate) struct Recovery {
+    /// Logs that are open, or could not be opened.
+    pub(crate) logs: AtomicU64,
+    /// Bytes that were found to need a check, of the logs begun so far.
+    pub(crate) bytes_begun: AtomicU64,
+    /// Of these, bytes checked.
+    pub(crate) bytes_checked: AtomicU64,
+}
+
+impl Recovery {
+    fn note(&self, progress: Progress) {
+        match progress {
+            Progress::Begun(bytes) => self.bytes_begun.fetch_add(bytes, Ordering::Relaxed),
+            Progress::Checked(bytes) => self.bytes_checked.fetch_add(bytes, Ordering::Relaxed),
+        };
+    }
 }
 
 impl Checkpoints {
@@ -152,7 +175,9 @@ impl Shard {
         for topic in image.topics() {
             self.want(&image, topic, Some(&checkpoints), &mut wanted);
         }
-        let opened = Rc::clone(&self).open(wanted).await;
+        let opened = Rc::clone(&self)
+            .open(wanted, Some(Arc::clone(&checkpoints)))
+            .await;
         // ORDER: what the other shards have changed meanwhile is followed from here on.
         self.following.release(1);
         self.resume_moves(&checkpoints.moves);
@@ -167,7 +192,7 @@ impl Shard {
             self.want(&image, topic, None, &mut wanted);
         }
         if !wanted.is_empty() {
-            Rc::clone(&self).open(wanted).await;
+            Rc::clone(&self).open(wanted, None).await;
         }
         for topic in &delta.deleted {
             // The new image does not have its settings any more.
@@ -294,16 +319,27 @@ impl Shard {
             .or_else(|| disks::least_loaded(&counts, |at| !disks.is_offline(at)))
     }
 
-    async fn open(self: Rc<Self>, wanted: Vec<Wanted>) -> Opened {
-        let directories = Arc::clone(&self.directories);
+    /// Opens or creates logs, many at once. `at_start` counts the progress of the broker's start.
+    async fn open(
+        self: Rc<Self>,
+        wanted: Vec<Wanted>,
+        at_start: Option<Arc<Checkpoints>>,
+    ) -> Opened {
         let now = Timestamp(corelog_runtime::wall_clock());
-        let results = blocking("open logs", move || {
-            wanted
-                .into_iter()
-                .map(|one| (open_one(&directories, &one, now), one))
-                .collect::<Vec<_>>()
-        })
-        .await;
+        let job = |one: Wanted| {
+            let (directories, at_start) = (Arc::clone(&self.directories), at_start.clone());
+            move || {
+                let recovery = at_start.as_ref().map(|all| &all.recovery);
+                let result = open_one(&directories, &one, now, recovery);
+                if let Some(recovery) = recovery {
+                    recovery.logs.fetch_add(1, Ordering::Relaxed);
+                }
+                (result, one)
+            }
+        };
+        let jobs = wanted.into_iter().map(job).collect();
+        let results = blocking_all("open logs", self.threads(), jobs).await;
+        let results = self.name_created(results).await;
         let mut opened = Opened::default();
         let mut assigned = Vec::new();
         for (result, one) in results {
@@ -392,6 +428,34 @@ impl Shard {
             .detach();
         }
         opened
+    }
+
+    /// Makes the folders' names of logs that were created durable, once for each log directory.
+    async fn name_created(&self, mut results: Vec<Tried>) -> Vec<Tried> {
+        let created = |(result, one): &Tried| match result {
+            Ok((_, None)) => Some(one.directory),
+            _ => None,
+        };
+        let directories: BTreeSet<usize> = results.iter().filter_map(created).collect();
+        for at in directories {
+            let directory = self.directories[at].clone();
+            let synced = blocking("sync a log directory", move || directory.sync_dir("")).await;
+            let Err(error) = synced else { continue };
+            let fault = OpenFault::from(error);
+            for one in &mut results {
+                if created(one) == Some(at) {
+                    one.0 = Err(fault.clone());
+                }
+            }
+        }
+        results
+    }
+
+    /// Threads that open or close logs at once: their waits for the disk overlap, and the file system makes one commit
+    /// of syncs that arrive together.
+    fn threads(&self) -> usize {
+        let recoveries = self.config.recovery_threads_per_data_dir * self.directories.len();
+        recoveries.clamp(THREADS_MIN, THREADS_MAX)
     }
 
     /// Takes over new leader epochs.
@@ -570,44 +634,45 @@ impl Shard {
                 self.resign_transactions(partition.name.partition);
             }
         }
-        let mut plans = Vec::new();
+        // All are asked before one is waited for: their syncs go together.
+        for partition in &partitions {
+            if partition.state.get() == State::Online && partition.is_busy() {
+                self.queue_sync(partition);
+            }
+        }
+        let (mut closed, mut jobs) = (Vec::new(), Vec::new());
         for partition in partitions {
             self.settle(&partition).await;
             let plan = partition.log.borrow_mut().close_plan();
             partition.shut(State::Closed);
-            if let Some(plan) = plan {
-                let cleaned = partition.log.borrow().cleaned_to();
-                plans.push((
-                    partition.name.clone(),
-                    partition.directory.get(),
-                    cleaned,
-                    plan,
-                ));
-            } else {
+            let Some(plan) = plan else {
                 tracing::error!("partition={} does not close cleanly", partition.name);
+                continue;
+            };
+            let offsets = LogOffsets {
+                name: partition.name.clone(),
+                directory: partition.directory.get(),
+                recovery_point: plan.recovery_point,
+                log_start_offset: plan.log_start_offset,
+                high_watermark: plan.high_watermark,
+                cleaned: partition.log.borrow().cleaned_to(),
+                left: None,
+            };
+            if plan.is_done() {
+                closed.push(offsets);
+            } else {
+                jobs.push(move || (plan.run(), offsets));
             }
         }
-        blocking("close logs", move || {
-            let mut closed = Vec::new();
-            for (name, directory, cleaned, plan) in plans {
-                match plan.run() {
-                    Ok(()) => closed.push(LogOffsets {
-                        name,
-                        directory,
-                        recovery_point: plan.recovery_point,
-                        log_start_offset: plan.log_start_offset,
-                        high_watermark: plan.high_watermark,
-                        cleaned,
-                        left: None,
-                    }),
-                    Err(error) => {
-                        tracing::error!("partition={name} does not close cleanly: {error}");
-                    }
+        for (result, offsets) in blocking_all("close logs", self.threads(), jobs).await {
+            match result {
+                Ok(()) => closed.push(offsets),
+                Err(error) => {
+                    tracing::error!("partition={} does not close cleanly: {error}", offsets.name);
                 }
             }
-            closed
-        })
-        .await
+        }
+        closed
     }
 
     /// Waits until everything appended is written and no plan of the log is out.
@@ -651,9 +716,12 @@ fn found(checkpoints: &Checkpoints, name: &TopicPartition) -> Option<(usize, Ope
     Some((at, open))
 }
 
+/// A log, or why there is none, beside what was asked for.
+type Tried = (Result<OpenedLog, OpenFault>, Wanted);
 type OpenedLog = (Log, Option<corelog_storage::log::Recovered>);
 
 /// Why a log is not open.
+#[derive(Clone, Debug)]
 struct OpenFault {
     sentence: String,
     /// The disk is at fault, not this partition.
@@ -699,6 +767,7 @@ fn open_one(
     directories: &[LogDir],
     wanted: &Wanted,
     now: Timestamp,
+    recovery: Option<&Recovery>,
 ) -> Result<OpenedLog, OpenFault> {
     let directory = &directories[wanted.directory];
     let metadata = PartitionMetadata {
@@ -706,8 +775,11 @@ fn open_one(
     };
     let create = || {
         let settings = Arc::clone(&wanted.settings);
-        let log = Log::create(directory, &wanted.name, settings, now)?;
-        directory.write_partition_metadata(&wanted.name, &metadata)?;
+        let new = NewPartition {
+            metadata: Some(metadata),
+            leader_epoch: wanted.leader_epoch,
+        };
+        let log = Log::create_unnamed(directory, &wanted.name, settings, &new, now)?;
         Ok((log, None))
     };
     let Some(open) = &wanted.open else {
@@ -738,9 +810,17 @@ fn open_one(
         }
     }
     let settings = Arc::clone(&wanted.settings);
-    let (log, recovered) = Log::open(directory, &wanted.name, settings, open, &mut |_| {})?;
+    let mut progress = |progress| {
+        if let Some(recovery) = recovery {
+            recovery.note(progress);
+        }
+    };
+    let (log, recovered) = Log::open(directory, &wanted.name, settings, open, &mut progress)?;
     Ok((log, Some(recovered)))
 }
 
 /// A setting that only exists at run time (KIP-113).
 const MOVE_RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
+/// Enough for the syncs of a few hundred logs to share a few commits.
+const THREADS_MIN: usize = 8;
+const THREADS_MAX: usize = 64;
