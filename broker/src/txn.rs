@@ -118,6 +118,8 @@ pub struct Markers {
     pub transactional_id: Arc<str>,
     /// To be named in [`Event::Marked`].
     pub attempt: u64,
+    /// How many attempts were made for this transaction, with this one.
+    pub tries: u32,
     /// The producer.
     pub producer_id: i64,
     /// The epoch of the marker.
@@ -141,8 +143,10 @@ pub struct TxnSettings {
     pub abort_interval_ms: u64,
     /// `transaction.remove.expired.transaction.cleanup.interval.ms`
     pub expiry_interval_ms: u64,
-    /// How long to wait before markers are sent again.
+    /// How long to wait before markers are sent again; twice as long after each attempt that leaves some missing…
     pub marker_retry_ms: u64,
+    /// …but never longer than this.
+    pub marker_retry_ms_max: u64,
 }
 
 impl Default for TxnSettings {
@@ -153,6 +157,7 @@ impl Default for TxnSettings {
             abort_interval_ms: 10_000,
             expiry_interval_ms: 3_600_000,
             marker_retry_ms: 100,
+            marker_retry_ms_max: 5_000,
         }
     }
 }

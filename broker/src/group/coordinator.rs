@@ -553,12 +553,13 @@ impl Coordinator {
     }
 
     fn delete_group(&mut self, now: Now, token: Token, id: &str, out: &mut Outcomes) {
+        let held = self.held_under_way(id);
         let (mut cx, groups) = self.context(now, out);
         let refusal = match groups.get_key_value(id) {
             None => GroupError::GroupIdNotFound,
             Some((_, group)) if group.classic().state != State::Empty => GroupError::NonEmptyGroup,
             Some((id, group)) => {
-                write_deletions(&mut cx, id, group.offsets.deletions(|_, _| true));
+                write_deletions(&mut cx, id, group.offsets.deletions_of(|_| true, held));
                 cx.write(log::classic_group_tombstone(id));
                 cx.out.after.push(After::Vacated { group: id.clone() });
                 cx.reply_when_stored(token, Reply::DeleteGroup(Ok(())));
@@ -656,13 +657,27 @@ impl Coordinator {
     }
 
     fn forget_topics(&mut self, now: Now, topics: &[String], out: &mut Outcomes) {
-        let (mut cx, groups) = self.context(now, out);
-        for (id, group) in groups.iter() {
-            let gone = group
-                .offsets
-                .deletions(|topic, _| topics.iter().any(|gone| gone == topic));
-            write_deletions(&mut cx, id, gone);
+        let ids: Vec<_> = self.groups.keys().cloned().collect();
+        for id in ids {
+            let held = self.held_under_way(&id);
+            let (mut cx, groups) = self.context(now, out);
+            let is_gone = |topic: &str| topics.iter().any(|gone| gone == topic);
+            if let Some(group) = groups.get(&id) {
+                write_deletions(&mut cx, &id, group.offsets.deletions_of(is_gone, held));
+            }
         }
+    }
+
+    /// The group's offsets of open transactions whose records are not stored yet.
+    fn held_under_way(&self, id: &str) -> Vec<(Arc<str>, i32)> {
+        let after = self.appends.iter().flat_map(|(_, after)| after);
+        let held = after.filter_map(|after| match after {
+            After::Held { group, changes, .. } if **group == *id => Some(changes),
+            _ => None,
+        });
+        held.flatten()
+            .map(|change| (change.topic.clone(), change.partition))
+            .collect()
     }
 
     fn appended(&mut self, now: Now, through: Ticket, out: &mut Outcomes) {

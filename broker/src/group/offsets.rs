@@ -8,7 +8,7 @@
 //!
 //! Not here: who may commit (`classic`), bytes (`log`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{FetchTopic, FetchedPartition, FetchedTopic, GroupError, Ticket};
@@ -109,10 +109,21 @@ impl Offsets {
             .or_default()
             .entry(partition)
             .or_default();
+        if value.is_none() {
+            self.let_go(&topic, partition);
+        }
         self.edit(&topic, partition, |entry| {
             entry.stored = value;
             entry.latest.take_if(|(latest, _)| *latest <= ticket);
         });
+    }
+
+    /// A deletion is one of what open transactions hold back too.
+    fn let_go(&mut self, topic: &str, partition: i32) {
+        for held in self.transactional.values_mut() {
+            held.retain(|(t, p), _| **t != *topic || *p != partition);
+        }
+        self.transactional.retain(|_, held| !held.is_empty());
     }
 
     /// Changes from `ticket` on are not stored.
@@ -125,10 +136,7 @@ impl Offsets {
     /// A record read from the log.
     pub(super) fn replay(&mut self, topic: &str, partition: i32, value: Option<Committed>) {
         if value.is_none() {
-            for held in self.transactional.values_mut() {
-                held.remove(&(Arc::from(topic), partition));
-            }
-            self.transactional.retain(|_, held| !held.is_empty());
+            self.let_go(topic, partition);
         }
         let topic = self.topic_name(topic);
         self.topics
@@ -246,7 +254,36 @@ impl Offsets {
         all
     }
 
-    /// Every partition with an offset there or under way for which `condition` holds, as deletions.
+    /// Every partition with an offset there, under way or held back, of topics that are `wanted`, as deletions.
+    /// `held_under_way`: what will be held back once it is stored.
+    pub(super) fn deletions_of(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        held_under_way: Vec<(Arc<str>, i32)>,
+    ) -> Vec<Change> {
+        let mut gone: BTreeSet<_> = held_under_way.into_iter().collect();
+        for (topic, partitions) in &self.topics {
+            let there = partitions.iter().filter(|(_, e)| e.latest().is_some());
+            gone.extend(there.map(|(&partition, _)| (topic.clone(), partition)));
+        }
+        gone.extend(
+            self.transactional
+                .values()
+                .flat_map(BTreeMap::keys)
+                .cloned(),
+        );
+        gone.into_iter()
+            .filter(|(topic, _)| wanted(topic))
+            .map(|(topic, partition)| Change {
+                topic,
+                partition,
+                value: None,
+            })
+            .collect()
+    }
+
+    /// Every partition with an offset there or under way for which `condition` holds, as deletions. What a transaction
+    /// holds back is being used.
     pub(super) fn deletions(&self, condition: impl Fn(&str, &Committed) -> bool) -> Vec<Change> {
         let mut deletions = Vec::new();
         for (topic, partitions) in &self.topics {

@@ -41,6 +41,9 @@ const LOAD_READ_BYTES: usize = 1024 * 1024;
 /// Records are cut into batches of about this size.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// Attempts at markers that nobody is told of: three, in 700 ms.
+const QUIET_TRIES: u32 = 4;
+
 /// The transaction coordinators of one shard.
 pub(crate) struct Transactions {
     settings: Arc<TxnSettings>,
@@ -254,13 +257,19 @@ impl Shard {
                 Some(ErrorCode::InvalidProducerEpoch) => Verdict::Fenced,
                 Some(_) => Verdict::Later,
             };
-            if let (Verdict::Fenced | Verdict::Later, Some(code)) = (verdict, code) {
+            // While coordinators load and logs open, the first attempts are early. Later ones are told of seldom.
+            let tells = verdict == Verdict::Fenced
+                || (verdict == Verdict::Later
+                    && markers.tries >= QUIET_TRIES
+                    && markers.tries.is_power_of_two());
+            if let (true, Some(code)) = (tells, code) {
                 tracing::warn!(
                     "transactional_id={} partition={partition} marker of producer {} epoch {} was not \
-                     written: {code}",
+                     written: {code} (attempt {})",
                     markers.transactional_id,
                     markers.producer_id,
-                    markers.producer_epoch
+                    markers.producer_epoch,
+                    markers.tries
                 );
             }
             verdicts.push((partition, verdict));

@@ -59,6 +59,8 @@ struct Entry {
     is_changing: bool,
     /// Markers are under way under this number.
     sending: Option<u64>,
+    /// How often the markers of this transaction were sent.
+    tries: u32,
 }
 
 /// What to do when the records of a step are stored, or are not.
@@ -138,6 +140,7 @@ impl Coordinator {
                     current: *current,
                     is_changing: false,
                     sending: None,
+                    tries: 0,
                 };
                 self.entries.insert(id.into(), entry);
             }
@@ -301,6 +304,7 @@ impl Coordinator {
                 current,
                 is_changing: false,
                 sending: None,
+                tries: 0,
             };
             self.entries.insert(id.clone(), entry);
         }
@@ -520,6 +524,7 @@ impl Coordinator {
                         };
                         entry.is_changing = false;
                         entry.current = *next;
+                        entry.tries = 0;
                         if entry.current.state.is_prepared() {
                             self.go_on(now, &id, out);
                         }
@@ -574,9 +579,11 @@ impl Coordinator {
         }
         self.last_attempt += 1;
         entry.sending = Some(self.last_attempt);
+        entry.tries += 1;
         out.markers.push(Markers {
             transactional_id: id.clone(),
             attempt: self.last_attempt,
+            tries: entry.tries,
             producer_id: current.producer_id,
             producer_epoch: current.epoch,
             commit: current.state == State::PrepareCommit,
@@ -617,7 +624,10 @@ impl Coordinator {
     }
 
     fn retry_later(&mut self, now: Now, id: &Arc<str>) {
-        let due = now.steady_ms + self.settings.marker_retry_ms;
+        let tries = self.entries.get(id).map_or(0, |entry| entry.tries);
+        let doublings = tries.saturating_sub(1).min(DOUBLINGS_MAX);
+        let pause_ms = self.settings.marker_retry_ms << doublings;
+        let due = now.steady_ms + pause_ms.min(self.settings.marker_retry_ms_max);
         self.retries.insert((due, id.clone()));
     }
 
@@ -820,6 +830,9 @@ impl Coordinator {
 
 /// The length of an id that fits the key of its record.
 const ID_SIZE_MAX: usize = 32_000;
+
+/// After this many the pause between two attempts at markers has long come to its most.
+const DOUBLINGS_MAX: u32 = 16;
 
 /// After this many ids the search for expired ones makes room for others.
 const EXPIRY_IDS_MAX: usize = 1_000;

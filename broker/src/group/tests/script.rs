@@ -249,6 +249,8 @@ impl World {
     fn restart(&mut self, out: &mut String) {
         let effects = self.coordinator.unload();
         self.show(effects, out);
+        // What was on its way is lost.
+        self.held = None;
         self.lives += 1;
         self.coordinator = Coordinator::new(0, Arc::new(self.settings.clone()), self.lives);
         for logged in &self.log {
