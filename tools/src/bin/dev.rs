@@ -21,6 +21,8 @@ const USAGE: &str = "usage: cargo dev <command>
   gen-wire [--check]        generate net/src/wire from net/schemas, or check that it is current
   clients [--quick] [NAME…] real clients against a broker, see broker/tests/clients
   adopt [KIND…]             Kafka and this broker take turns on one directory, see broker/tests/adopt
+  exactly-once [--seconds N] [VARIANT…]
+                            transactions while broker and members die, see broker/tests/exactly_once
   crash [--rounds N] [--seed N]
                             kill -9 under load, 200 rounds, against a release build
   ci [--after-tests]        everything a commit must pass";
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(root),
         "clients" => script(root, "clients", rest),
         "adopt" => script(root, "adopt", rest),
+        "exactly-once" => script(root, "exactly_once", rest),
         "crash" => crash::run(root, rest),
         "ci" => ci::run(root, rest),
         _ => Err(anyhow::anyhow!("{USAGE}")),
