@@ -32,6 +32,8 @@ use crate::batch::{Batch, Header};
 use crate::disk::{DiskError, File, LogDir, Mode};
 use crate::limits::INFLATED_BYTES_MAX;
 use crate::log::{AbortedJob, LocateError, LogSettings};
+use crate::producer::Snapshot;
+use crate::recovery;
 use crate::segment::name::{self, Content, Fate};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use key_map::KeyMap;
@@ -139,7 +141,7 @@ pub struct Cleaning {
     range: Cleanable,
     sources: Vec<Source>,
     aborted: AbortedJob,
-    producers: BTreeMap<ProducerId, LastRecord>,
+    producers: BTreeMap<ProducerId, LastRecords>,
     end: Offset,
     /// The segment whose `.cleaned` files are being written.
     writing: Option<Offset>,
@@ -161,6 +163,14 @@ struct Source {
 }
 
 /// What must stay of a producer that may go on.
+#[derive(Clone, Copy, Debug)]
+struct LastRecords {
+    last: LastRecord,
+    /// The last below the end of the dirty part, when nothing later of its epoch is safe: after a crash it is the last.
+    at_end: Option<LastRecord>,
+}
+
+/// Where a producer is, told by one batch.
 #[derive(Clone, Copy, Debug)]
 struct LastRecord {
     /// Offset of its last data record; none when a marker was the last.
@@ -283,6 +293,7 @@ impl Cleaning {
     }
 
     fn begin(&mut self) -> Result<Stage, CleaningError> {
+        self.remember_producers()?;
         let aborted = self.aborted.run().map_err(|error| match error {
             LocateError::Disk(error) => CleaningError::Disk(error),
             LocateError::Damaged { path, position } => CleaningError::Corrupt {
@@ -314,6 +325,28 @@ impl Cleaning {
             transactions: Transactions::new(overlapping),
             aborted,
         })
+    }
+
+    /// Of producers whose newest batch may still be lost, the snapshot at the end of the dirty part says which came
+    /// before: everything below it is on the disk.
+    fn remember_producers(&mut self) -> Result<(), CleaningError> {
+        let unsafe_ones = |records: &LastRecords| records.last.offset.is_none();
+        if !self.producers.values().any(unsafe_ones) {
+            return Ok(());
+        }
+        // Without one the cleaning is what Kafka's would be.
+        let snapshot = snapshot_at(&self.dir, &self.folder, self.range.to)?;
+        for entry in &snapshot.entries {
+            if let Some(records) = self.producers.get_mut(&entry.producer)
+                && records.last.offset.is_none()
+            {
+                records.at_end = Some(LastRecord {
+                    offset: entry.last_offset,
+                    epoch: entry.epoch,
+                });
+            }
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of the stage, once")]
@@ -506,6 +539,16 @@ fn note_keys(
         }
     }
     Ok(Noted::All)
+}
+
+/// The producer snapshot at an offset; an empty one when there is none that can be used.
+fn snapshot_at(dir: &LogDir, folder: &str, offset: Offset) -> Result<Snapshot, DiskError> {
+    let name = format!("{folder}/{}", name::file(offset, Content::Snapshot));
+    match recovery::load_snapshot(dir, &name) {
+        Ok(snapshot) => Ok(snapshot.unwrap_or_default()),
+        Err(error) if error.is_not_found() => Ok(Snapshot::default()),
+        Err(error) => Err(error),
+    }
 }
 
 fn cleaned_name(folder: &str, base: Offset, content: Content) -> String {

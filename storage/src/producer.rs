@@ -227,6 +227,8 @@ pub struct Producers {
     ongoing: BTreeMap<Offset, ProducerId>,
     /// Ended transactions whose marker is not yet below the high watermark: first offset → marker's offset.
     unreplicated: BTreeMap<Offset, Offset>,
+    /// Ended transactions whose marker is not yet on the disk: first offset → marker's offset.
+    undurable: BTreeMap<Offset, Offset>,
     verifications: verification::Verifications,
     /// The log has been taken account of up to here.
     end_offset: Offset,
@@ -241,6 +243,7 @@ impl Producers {
             states: BTreeMap::new(),
             ongoing: BTreeMap::new(),
             unreplicated: BTreeMap::new(),
+            undurable: BTreeMap::new(),
             verifications: verification::Verifications::default(),
             end_offset: Offset::ZERO,
             expiration_ms,
@@ -459,12 +462,35 @@ impl Producers {
         self.ongoing.remove(&first_offset);
         let last_offset = header.base_offset;
         self.unreplicated.insert(first_offset, last_offset);
+        self.undurable.insert(first_offset, last_offset);
         Some(CompletedTransaction {
             producer: header.producer_id,
             first_offset,
             last_offset,
             aborted: !marker.commit,
         })
+    }
+
+    /// Records a marker that a cleaning emptied: of the transaction it ended nothing is left but its producer's epoch.
+    pub fn append_emptied_marker(&mut self, header: &Header) {
+        self.advance(header.next_offset());
+        if !header.has_producer() {
+            return;
+        }
+        let epoch = header.producer_epoch;
+        let state = self
+            .states
+            .entry(header.producer_id)
+            .or_insert_with(|| ProducerState::new(epoch));
+        if epoch < state.epoch {
+            return;
+        }
+        state.enter(epoch);
+        state.last_timestamp = state.last_timestamp.max(header.max_timestamp);
+        if let Some(first_offset) = state.transaction.take() {
+            // A snapshot from before the cleaning says that it is open.
+            self.ongoing.remove(&first_offset);
+        }
     }
 
     /// The last stable offset once `completed` is over and replicated: where the next open transaction begins, else
@@ -489,6 +515,23 @@ impl Producers {
         ongoing.into_iter().chain(unreplicated).min()
     }
 
+    /// The first offset of a transaction that is open, or would be open again if the machine ended now: what lies behind
+    /// it may not be thrown away on the strength of a marker.
+    pub fn first_undecided_offset(&self) -> Option<Offset> {
+        let undurable = self.undurable.first_key_value().map(|(&offset, _)| offset);
+        undurable
+            .into_iter()
+            .chain(self.first_unstable_offset())
+            .min()
+    }
+
+    /// Everything below is on the disk: so are the markers there.
+    pub fn durable_to(&mut self, offset: Offset) {
+        if !self.undurable.is_empty() {
+            self.undurable.retain(|_, &mut marker| marker >= offset);
+        }
+    }
+
     /// The high watermark moved: transactions whose marker lies below it are decided for good.
     pub fn replicated_to(&mut self, high_watermark: Offset) {
         if !self.unreplicated.is_empty() {
@@ -501,6 +544,8 @@ impl Producers {
     pub fn start_moved_to(&mut self, log_start_offset: Offset) {
         self.unreplicated
             .retain(|_, &mut marker| marker >= log_start_offset);
+        self.undurable
+            .retain(|_, &mut marker| marker >= log_start_offset);
         self.advance(log_start_offset);
     }
 
@@ -509,6 +554,7 @@ impl Producers {
         self.states.clear();
         self.ongoing.clear();
         self.unreplicated.clear();
+        self.undurable.clear();
         self.verifications.clear();
         self.end_offset = end_offset;
     }

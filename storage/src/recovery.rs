@@ -275,7 +275,7 @@ pub(crate) fn open(
         let mut aborted = Vec::new();
         if base > replay_from {
             // Once retention took what lies before, only the snapshot knows what was open here.
-            folder.write_missing_snapshot(base, &producers)?;
+            folder.write_snapshot(base, &producers)?;
         }
         if producers_wanted || !epochs_known {
             let position = match found {
@@ -319,6 +319,7 @@ pub(crate) fn open(
     start = start.max(Offset::ZERO);
     epochs.start_moved_to(start);
     producers.start_moved_to(start);
+    producers.durable_to(end);
     if epochs != before || (!epochs_known && !epochs.entries().is_empty()) {
         let file = format!("{name}/{}", checkpoint::name::LEADER_EPOCHS);
         dir.replace_file(&file, epochs.print().as_bytes())?;
@@ -508,6 +509,6 @@ fn time_index_size(entries: u32) -> u64 {
 }
 
 /// Loads a snapshot, `None` when it is damaged. One that cannot be read may be good: that is an error of the disk.
-fn load_snapshot(dir: &LogDir, name: &str) -> Result<Option<Snapshot>, DiskError> {
+pub(crate) fn load_snapshot(dir: &LogDir, name: &str) -> Result<Option<Snapshot>, DiskError> {
     Ok(Snapshot::decode(&dir.read_file(name)?).ok())
 }

@@ -3,13 +3,14 @@
 //! **Owns** Kafka's rules: the dirty ratio, the least and the longest lag, the sizes of groups.
 //! **Lives on** the owning shard: decisions over what is known of segments; [`OldestJob`] runs on the companion.
 //! **Invariants** 1. What is cleanable ends at a segment's base, at or below the last stable offset, in front of the
-//! active segment and of anything that is not durable with its index files.
+//! active segment and of anything that is not durable with its index files. 2. It ends in front of every transaction
+//! whose end is not on the disk: after a power cut it is open again, and may end otherwise.
 //! **Not here** which log of many is cleaned next (the broker).
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Cleaning, CleaningOptions, CleaningStats, LastRecord, Source, Stage};
+use super::{Cleaning, CleaningOptions, CleaningStats, LastRecord, LastRecords, Source, Stage};
 use crate::batch::Header;
 use crate::disk::{DiskError, LogDir, Mode, Wait};
 use crate::index::{INDEX_ENTRY_SIZE, TIME_ENTRY_SIZE};
@@ -106,8 +107,10 @@ impl Log {
             // A checkpoint of another history, or one that retention overtook.
             from = self.start;
         }
+        let undecided = self.producers.first_undecided_offset();
         let mut limit = self
             .last_stable_offset()
+            .min(undecided.unwrap_or(Offset(i64::MAX)))
             .min(self.segments[active].base)
             .min(self.recovery_point())
             .min(self.aborted_from);
@@ -176,16 +179,17 @@ impl Log {
                 }
             })
             .collect();
+        // What is only in memory a crash takes, what is not replicated a new leader; with what was before it cleaned away
+        // nobody would know the producer.
+        let safe = self.durable_offset().min(self.high_watermark());
         let producers = self.producers.iter().map(|(producer, state)| {
-            // The last that is on the disk: what is only in memory a crash takes, and with an older one cleaned away
-            // nobody would know the producer.
             let mut newest = state.batches().iter().rev();
-            let offset = newest.find(|batch| batch.last_offset < self.durable_offset());
+            let offset = newest.find(|batch| batch.last_offset < safe);
             let last = LastRecord {
                 offset: offset.map_or(Offset::NONE, |batch| batch.last_offset),
                 epoch: state.epoch(),
             };
-            (producer, last)
+            (producer, LastRecords { last, at_end: None })
         });
         Cleaning {
             dir: self.dir.clone(),

@@ -6,7 +6,7 @@
 //! last offset, sequence, epoch and codec. 3. A [`Cleaned`] segment is on the disk whole before anyone hears of it.
 //! **Not here** its way into the log (`log::swap`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ use smallvec::SmallVec;
 
 use super::key_map::KeyMap;
 use super::transactions::{Marker, Transactions, control_kind};
-use super::{LastRecord, Slice, Source, cleaned_name};
+use super::{LastRecord, LastRecords, Slice, Source, cleaned_name, snapshot_at};
 use crate::batch::{Batch, BatchBuilder, BatchOptions, Header, Record};
 use crate::disk::{DiskError, File, LogDir, Mode};
 use crate::index::{IndexEntry, TimeEntry};
 use crate::limits::INFLATED_BYTES_MAX;
 use crate::log::LogSettings;
-use crate::producer::AbortedTransaction;
+use crate::producer::{AbortedTransaction, Snapshot};
 use crate::segment::name::Content;
 use crate::types::{Offset, ProducerId, Timestamp};
 
@@ -43,6 +43,9 @@ pub struct Cleaned {
     pub(crate) aborted: u32,
     /// Whether there is a `.txnindex.cleaned`: always when one of the originals has an aborted index.
     pub(crate) has_txn_index: bool,
+    /// What the producer snapshot at the base is to say from now on, when transactions that it calls open have lost
+    /// their markers.
+    pub(crate) snapshot: Option<Bytes>,
     changed: bool,
 }
 
@@ -77,6 +80,17 @@ pub(super) enum Kept {
     Changed(Box<Batch>),
 }
 
+impl Kept {
+    /// No record of it stays.
+    fn says_nothing(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Whole(count) => *count == 0,
+            Self::Changed(batch) => batch.header().record_count == 0,
+        }
+    }
+}
+
 /// What decides whether a record stays.
 pub(super) struct Filter<'a> {
     pub map: &'a KeyMap,
@@ -84,7 +98,7 @@ pub(super) struct Filter<'a> {
     pub mapped_to: Offset,
     pub now: Timestamp,
     pub delete_retention_ms: i64,
-    pub producers: &'a BTreeMap<ProducerId, LastRecord>,
+    pub producers: &'a BTreeMap<ProducerId, LastRecords>,
     /// The end of the whole dirty part: the batch in front of it stays, if only empty, so that the end is remembered.
     pub upper: Offset,
 }
@@ -104,14 +118,22 @@ impl Filter<'_> {
 
     /// Whether the batch says where its producer was, and so stays even without records.
     fn is_last_of_producer(&self, header: &Header) -> bool {
-        header.has_producer()
-            && self.producers.get(&header.producer_id).is_some_and(|last| {
-                if last.offset.is_some() {
-                    header.last_offset() == last.offset
-                } else {
-                    header.attributes.is_control() && header.producer_epoch == last.epoch
-                }
-            })
+        let records = self.producers.get(&header.producer_id);
+        let records = records.filter(|_| header.has_producer());
+        records.is_some_and(|records| {
+            records.last.is(header) || records.at_end.is_some_and(|last| last.is(header))
+        })
+    }
+}
+
+impl LastRecord {
+    /// Whether this batch tells it. Where no data batch does, it is a marker.
+    fn is(&self, header: &Header) -> bool {
+        if self.offset.is_some() {
+            header.last_offset() == self.offset
+        } else {
+            header.attributes.is_control() && header.producer_epoch == self.epoch
+        }
     }
 }
 
@@ -134,6 +156,12 @@ pub(super) struct Writer {
     max_timestamp: Timestamp,
     max_timestamp_offset: Offset,
     aborted: Vec<AbortedTransaction>,
+    /// Producers as they were at the base, as far as a snapshot tells.
+    snapshot: Snapshot,
+    /// Of these it says that a transaction is open, and no marker was met yet.
+    open: BTreeSet<ProducerId>,
+    /// Of these the marker that ended it goes: a recovery from the snapshot would hold it open for ever.
+    ended: BTreeSet<ProducerId>,
     changed: bool,
     builder: BatchBuilder,
     keep: Vec<bool>,
@@ -156,6 +184,10 @@ impl Writer {
         settings: &Arc<LogSettings>,
     ) -> Result<Self, DiskError> {
         let name = cleaned_name(folder, base, Content::Log);
+        let snapshot = snapshot_at(dir, folder, base)?;
+        let open = snapshot.entries.iter();
+        let open = open.filter(|entry| entry.transaction.is_some());
+        let open = open.map(|entry| entry.producer).collect();
         Ok(Self {
             log: dir.open_file(&name, Mode::Replace)?,
             dir: dir.clone(),
@@ -172,6 +204,9 @@ impl Writer {
             max_timestamp: Timestamp::NONE,
             max_timestamp_offset: Offset::NONE,
             aborted: Vec::new(),
+            snapshot,
+            open,
+            ended: BTreeSet::new(),
             changed: false,
             builder: BatchBuilder::new(BatchOptions::default()),
             keep: Vec::new(),
@@ -180,6 +215,23 @@ impl Writer {
 
     /// What of the batch stays.
     pub(super) fn filter(
+        &mut self,
+        filter: &Filter<'_>,
+        transactions: &mut Transactions,
+        batch: &Batch,
+    ) -> Result<Kept, String> {
+        let kept = self.sift(filter, transactions, batch)?;
+        let header = batch.header();
+        if header.attributes.is_control()
+            && self.open.remove(&header.producer_id)
+            && kept.says_nothing()
+        {
+            self.ended.insert(header.producer_id);
+        }
+        Ok(kept)
+    }
+
+    fn sift(
         &mut self,
         filter: &Filter<'_>,
         transactions: &mut Transactions,
@@ -415,8 +467,21 @@ impl Writer {
             time_entries: count(self.times.len()),
             aborted: count(self.aborted.len()),
             has_txn_index,
+            snapshot: self.snapshot_without_ended(),
             changed: self.changed,
         })
+    }
+
+    fn snapshot_without_ended(&mut self) -> Option<Bytes> {
+        if self.ended.is_empty() {
+            return None;
+        }
+        for entry in &mut self.snapshot.entries {
+            if self.ended.contains(&entry.producer) {
+                entry.transaction = Offset::NONE;
+            }
+        }
+        Some(self.snapshot.encode().into())
     }
 
     fn write(&self, content: Content, bytes: Vec<u8>) -> Result<(), DiskError> {

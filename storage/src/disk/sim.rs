@@ -207,6 +207,11 @@ impl Disk {
         self.state().counts.clone()
     }
 
+    /// How often this happened.
+    pub fn count_of(&self, what: &str) -> u64 {
+        self.state().counts.get(what).copied().unwrap_or(0)
+    }
+
     /// Flips one bit of a file, in both halves.
     pub fn flip_bit(&self, name: &str, position: usize) {
         self.flip(name, position, 0);

@@ -410,6 +410,7 @@ impl Log {
             Some(sync) if sync.token == token => match outcome {
                 Ok(()) => {
                     self.durable = self.durable.max(sync.end);
+                    self.producers.durable_to(self.durable);
                     self.give_back_reserved(&sync.bases);
                     Ok(())
                 }

@@ -110,6 +110,8 @@ pub struct LocateJob {
     visible: Offset,
     /// The exact start, when it is known.
     start: Option<u64>,
+    /// Written bytes of the segment, whatever the reader may see of them.
+    segment_end: u64,
     /// Where this offset starts must be found: the range ends there.
     upper: Option<Offset>,
 }
@@ -321,6 +323,7 @@ impl Log {
             at_least_one,
             visible: upper,
             start,
+            segment_end: segment.written,
             upper: if upper_position.is_some() {
                 None
             } else {
@@ -404,6 +407,15 @@ impl LocateJob {
         self.layout
     }
 
+    fn beyond(&self) -> Beyond {
+        Beyond {
+            from: self.from,
+            bytes_max: self.bytes_max,
+            visible: self.visible,
+            at_least_one: self.at_least_one,
+        }
+    }
+
     /// Looks. With [`Wait::No`] it never waits for the disk and may answer [`LocateError::WouldBlock`].
     pub fn run(&self, wait: Wait) -> Result<Located, LocateError> {
         let mut source = self.source.clone();
@@ -421,12 +433,7 @@ impl LocateJob {
         };
         let Some(start) = found else {
             located.source = source;
-            located.beyond = Some(Beyond {
-                from: self.from,
-                bytes_max: self.bytes_max,
-                visible: self.visible,
-                at_least_one: self.at_least_one,
-            });
+            located.beyond = Some(self.beyond());
             return Ok(located);
         };
         let mut stop = source.stop;
@@ -438,6 +445,9 @@ impl LocateJob {
             stop = stop.min(position);
         }
         if start >= stop {
+            if start >= self.segment_end {
+                located.beyond = Some(self.beyond());
+            }
             located.source = source;
             return Ok(located);
         }

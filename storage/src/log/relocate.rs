@@ -44,6 +44,7 @@ impl Log {
         // A segment that was rolled meanwhile gets its file here with its first write.
         self.folder_changed = true;
         self.durable = self.durable.max(self.written);
+        self.producers.durable_to(self.durable);
         // Files that deletions renamed did not come along.
         self.unlink.clear();
         // Lookups that are under way know the old files: they are asked again.

@@ -55,6 +55,13 @@ impl Log {
         }
         let folder = self.folder.to_string();
         let mut steps = Vec::new();
+        if let Some(content) = &cleaned.snapshot {
+            // ORDER: before the markers go. With them it does no harm.
+            steps.push(Step::ReplaceAtomically {
+                name: self.name(cleaned.base, Content::Snapshot),
+                content: content.clone(),
+            });
+        }
         let rename = |base, content, from, to| {
             let from = self.name_with_fate(base, content, from);
             let to = self.name_with_fate(base, content, to);

@@ -347,20 +347,17 @@ impl Folder {
         Ok((producers, first))
     }
 
-    /// Writes the snapshot of producers at a segment's base, if it is not there as it must be.
-    pub(super) fn write_missing_snapshot(
+    /// Writes the snapshot of producers at a segment's base.
+    pub(super) fn write_snapshot(
         &mut self,
         base: Offset,
         producers: &Producers,
     ) -> Result<(), DiskError> {
-        let snapshot = producers.snapshot().encode();
-        if self.files.contains_key(&(base, Content::Snapshot))
-            && self.dir.read_file(&self.file(base, Content::Snapshot))? == snapshot
-        {
-            return Ok(());
+        if !self.files.contains_key(&(base, Content::Snapshot)) {
+            mark!("missing snapshot written");
         }
-        mark!("missing snapshot written");
-        self.replace(base, Content::Snapshot, snapshot)
+        // Also when the file says the same: it need not be on the disk.
+        self.replace(base, Content::Snapshot, producers.snapshot().encode())
     }
 
     /// The leader epochs of the checkpoint file; `false` when there is none, or none that can be read.
@@ -388,10 +385,11 @@ impl Folder {
 
     /// Whether the first batch there is lies below `offset`.
     pub(super) fn begins_before(&self, offset: Offset) -> Result<bool, DiskError> {
-        let segment = &self.segments[0];
-        if segment.base >= offset || segment.size == 0 {
+        // A cleaning may have left nothing of the first ones.
+        let first = self.segments.iter().find(|segment| segment.size > 0);
+        let Some(segment) = first.filter(|segment| segment.base < offset) else {
             return Ok(false);
-        }
+        };
         let name = self.file(segment.base, Content::Log);
         let file = self.dir.open_file(&name, Mode::Read)?;
         let mut head = [0_u8; crate::limits::BATCH_HEADER_SIZE];
@@ -462,11 +460,15 @@ impl Folder {
 
     /// Replaces everything by an empty segment at `start`.
     pub(super) fn restart_at(&mut self, start: Offset, now: Timestamp) -> Result<(), DiskError> {
-        for segment in std::mem::take(&mut self.segments) {
+        let old = std::mem::take(&mut self.segments);
+        // ORDER: the new segment first. The checkpoint of the start may be older, and without any segment the log would
+        // begin there again, or at 0: at offsets that were given out.
+        self.begin_at(start, now)?;
+        self.sync_names()?;
+        for segment in old {
             self.remove_segment(segment.base)?;
         }
-        self.remove_snapshots()?;
-        self.begin_at(start, now)
+        self.remove_snapshots()
     }
 
     /// The active segment has both index files, as Kafka's has, and they are empty when it is.

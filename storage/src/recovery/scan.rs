@@ -178,6 +178,9 @@ pub(super) fn replay(
                         last_stable_offset: producers.last_stable_offset_after(&completed),
                     });
                 }
+            } else if header.attributes.is_control() {
+                // A cleaning took what the marker said, and left the batch for its epoch.
+                producers.append_emptied_marker(&header);
             } else {
                 producers.append(&header);
             }

@@ -379,16 +379,23 @@ pub(super) fn producers(log: &Log, model: &Model) -> Result<(), Violation> {
                 .last()
                 .is_some_and(|last| last.3 < model.clean_to);
         // A batch in the middle may have been cleaned away before the log was read again.
-        let follow = if model.start < model.clean_to {
-            last_gone || batches.last() == known.batches.last()
+        let cleaned = |batch: &&(Sequence, Sequence, Offset, Offset)| batch.3 < model.clean_to;
+        let there: Vec<_> = batches.iter().skip_while(cleaned).copied().collect();
+        let follow = if there.len() < batches.len() {
+            there.is_empty() || known.batches.ends_with(&there)
         } else {
             known.batches.ends_with(&batches)
         };
+        let follow = follow && (last_gone || batches.last() == known.batches.last());
         let same = follow && (known.batches.is_empty() || !batches.is_empty() || last_gone);
-        let epochs = (state.epoch(), state.coordinator_epoch());
+        // The marker that said the coordinator's epoch may be cleaned away.
+        let coordinator = state.coordinator_epoch() == known.coordinator_epoch
+            || (state.coordinator_epoch() < known.coordinator_epoch
+                && known.marker < model.clean_to);
         require!(
             Producers,
-            same && epochs == (known.epoch, known.coordinator_epoch)
+            same && coordinator
+                && state.epoch() == known.epoch
                 && state.transaction() == known.transaction,
             "producer {producer}: the log knows {state:?}, it wrote {known:?}"
         );
@@ -426,11 +433,10 @@ pub(super) fn aborted(
         .iter()
         .map(|one| (one.producer, one.first_offset, one.last_offset))
         .collect();
-    let expected: Vec<_> = model
-        .aborted()
-        .into_iter()
-        .filter(|(_, first, marker)| *marker >= from && *first < upper)
-        .collect();
+    let within = |(_, first, marker): &(_, Offset, Offset)| *marker >= from && *first < upper;
+    let expected: Vec<_> = model.aborted().into_iter().filter(within).collect();
+    // What a full disk made the producers' state forget, the index may still say.
+    let ever: Vec<_> = model.aborted_ever().into_iter().filter(within).collect();
     // Of a transaction that began before the log's start nothing is known, unless a snapshot said so.
     let must = |list: &[_]| -> Vec<(crate::types::ProducerId, Offset, Offset)> {
         list.iter()
@@ -441,16 +447,30 @@ pub(super) fn aborted(
     if model.start < model.clean_to {
         // Of an aborted transaction whose records a cleaning took, nothing need be said.
         let stranger = found.iter().find(|(producer, first, marker)| {
-            !expected
+            !ever
                 .iter()
                 .any(|one| (one.0, one.2) == (*producer, *marker) && one.1 <= *first)
         });
         require!(Aborted, stranger.is_none(), "{stranger:?} was not aborted");
         return Ok(());
     }
+    // Where the first records of a transaction were cleaned away, it begins later.
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|one| {
+            let same = |other: &&(_, Offset, _)| (other.0, other.2) == (one.0, one.2);
+            let other = ever.iter().find(same);
+            other
+                .filter(|other| other.1 < model.clean_to && other.1 <= one.1)
+                .copied()
+                .unwrap_or(one)
+        })
+        .collect();
+    let known = |one: &&_| expected.contains(one);
     require!(
         Aborted,
-        must(&found) == must(&expected) && found.iter().all(|one| expected.contains(one)),
+        must(&found.iter().filter(known).copied().collect::<Vec<_>>()) == must(&expected)
+            && found.iter().all(|one| ever.contains(one)),
         "aborted in {from}..{upper}: the log says {found:?}, the model {expected:?}"
     );
     Ok(())

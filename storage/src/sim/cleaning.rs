@@ -46,6 +46,7 @@ impl World {
                 seed: [self.seed, 7],
             };
             self.model.clean_to = self.model.clean_to.max(range.to);
+            self.model.decided_to = self.log.high_watermark();
             self.cleaning = Some(self.log.clean(range, options));
             reached("cleaning begun");
         }

@@ -82,6 +82,11 @@ events! {
 }
 
 impl Event {
+    /// Whether a run without it would be none.
+    pub(super) fn is_needed(self) -> bool {
+        matches!(self, Self::Append | Self::Write | Self::Sync | Self::Work)
+    }
+
     /// Draws one.
     pub(super) fn draw(random: &mut Random, weights: &[u64]) -> Self {
         let total: u64 = weights.iter().sum();

@@ -91,6 +91,16 @@ pub(super) fn end() -> BTreeMap<&'static str, u64> {
         .unwrap_or_default()
 }
 
+/// How often this path was reached.
+pub(super) fn count(name: &'static str) -> u64 {
+    RUN.with(|slot| {
+        let run = slot.borrow();
+        run.as_ref()
+            .and_then(|run| run.reached.get(name).copied())
+            .unwrap_or(0)
+    })
+}
+
 /// A path was reached.
 pub(crate) fn reached(name: &'static str) {
     debug_assert!(ALL.contains(&name), "{name} is not in sim::marks::ALL");

@@ -25,6 +25,8 @@ pub(super) struct Model {
     pub opened: Offset,
     /// Below it a cleaning may have been.
     pub clean_to: Offset,
+    /// The high watermark when the last cleaning began: what it threw away, it did because of what lies below.
+    pub decided_to: Offset,
     /// A mistake: see [`super::Mistake::ForgetTransaction`].
     pub forgets_transactions: bool,
     /// What these producers did counts from here on: see [`Model::forget_before`].
@@ -53,6 +55,8 @@ pub(super) struct Known {
     pub transaction: Option<Offset>,
     /// Behind the last it wrote or was written for it.
     pub end: Offset,
+    /// Its last marker.
+    pub marker: Offset,
 }
 
 /// An aborted transaction: producer, first offset, offset of its marker.
@@ -69,6 +73,9 @@ impl Model {
     pub(super) fn cut(&mut self, end: Offset) {
         self.batches.retain(|kept| kept.next() <= end);
         self.end = end;
+        self.clean_to = self.clean_to.min(end);
+        self.decided_to = self.decided_to.min(end);
+        self.begins.retain(|_, begins| *begins <= end);
         self.start = self.start.min(end);
     }
 
@@ -77,6 +84,9 @@ impl Model {
         self.batches.clear();
         self.start = offset;
         self.end = offset;
+        self.clean_to = offset;
+        self.decided_to = offset;
+        self.begins.clear();
     }
 
     /// The batches that a reader from `from` gets, below `upper`.
@@ -112,6 +122,7 @@ impl Model {
             known.end = kept.next();
             if let Some(marker) = kept.marker {
                 known.coordinator_epoch = marker.coordinator_epoch;
+                known.marker = kept.base();
                 known.transaction = None;
                 continue;
             }
@@ -144,11 +155,18 @@ impl Model {
 
     /// Ended transactions, in the order of their markers: producer, first offset, marker, committed.
     fn ended(&self) -> Vec<(ProducerId, Offset, Offset, bool)> {
+        self.ended_of(|header| !self.is_forgotten(header))
+    }
+
+    fn ended_of(
+        &self,
+        counts: impl Fn(&Header) -> bool,
+    ) -> Vec<(ProducerId, Offset, Offset, bool)> {
         let mut open: BTreeMap<ProducerId, Offset> = BTreeMap::new();
         let mut ended = Vec::new();
         for kept in &self.batches {
             let header = &kept.header;
-            if self.is_forgotten(header) {
+            if !counts(header) {
                 continue;
             }
             match kept.marker {
@@ -168,11 +186,12 @@ impl Model {
 
     /// Aborted transactions, in the order of their markers.
     pub(super) fn aborted(&self) -> Vec<Aborted> {
-        self.ended()
-            .into_iter()
-            .filter(|(_, _, _, committed)| !committed)
-            .map(|(producer, first, marker, _)| (producer, first, marker))
-            .collect()
+        aborted_of(self.ended())
+    }
+
+    /// The same, also what was forgotten.
+    pub(super) fn aborted_ever(&self) -> Vec<Aborted> {
+        aborted_of(self.ended_of(|_| true))
     }
 
     /// Up to where a `read_committed` reader may read.
@@ -217,6 +236,14 @@ impl Model {
         });
         live.filter(|(offset, _)| *offset >= self.start)
     }
+}
+
+fn aborted_of(ended: Vec<(ProducerId, Offset, Offset, bool)>) -> Vec<Aborted> {
+    ended
+        .into_iter()
+        .filter(|(_, _, _, committed)| !committed)
+        .map(|(producer, first, marker, _)| (producer, first, marker))
+        .collect()
 }
 
 impl Kept {

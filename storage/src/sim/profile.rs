@@ -12,6 +12,17 @@ use super::event::Event;
 use crate::disk::sim::{Chances, NameOrder, Random};
 use crate::log::LogSettings;
 
+/// How the high watermark moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watermark {
+    /// With what is written, as on a single node.
+    Written,
+    /// With what is appended.
+    Appended,
+    /// Now and then, as with slow followers: what lies above may be cut off.
+    Lagging,
+}
+
 /// See the module's words.
 #[derive(Clone, Debug)]
 #[expect(
@@ -23,8 +34,9 @@ pub(super) struct Profile {
     pub chances: Chances,
     pub sector: usize,
     pub order: NameOrder,
-    /// The high watermark follows what is written, as on a single node; else what is appended.
-    pub watermark_follows_writes: bool,
+    pub watermark: Watermark,
+    /// Whether the disk is full now and then.
+    pub full: bool,
     /// Chance in 100 that a plan is carried out or confirmed later.
     pub late: u64,
     /// Chance in 100 that the machine ends inside an operation.
@@ -76,7 +88,23 @@ impl Profile {
             commit: r.pick(&[0, 100, 1000]),
             ..chances
         };
-        let swarm = |r: &mut Random, weight: u64| weight * r.pick(&[1, 3, 3, 6]);
+        let full = r.one_in(3);
+        let swarm = |r: &mut Random, event: Event| {
+            // Every run leaves some things out: then others get further.
+            let often = r.pick(&[0, 1, 3, 3, 3, 6]);
+            let often = if event.is_needed() {
+                often.max(1)
+            } else {
+                often
+            };
+            match event {
+                Event::Fill if !full => 0,
+                // With each all that was reached before is gone.
+                Event::StartAnew if !r.one_in(4) => 0,
+                Event::Compact if compact => event.weight() * often.max(1) * 3,
+                _ => event.weight() * often,
+            }
+        };
         Self {
             settings,
             chances,
@@ -86,16 +114,19 @@ impl Profile {
                 NameOrder::Journal,
                 NameOrder::PerDirectory,
             ]),
-            watermark_follows_writes: r.one_in(2),
+            watermark: r.pick(&[
+                Watermark::Written,
+                Watermark::Written,
+                Watermark::Appended,
+                Watermark::Lagging,
+            ]),
+            full,
             late: r.pick(&[0, 10, 60]),
             fuse: r.pick(&[0, 5, 30]),
             buggify: r.one_in(2),
             transactions: r.one_in(2),
             compact,
-            weights: Event::ALL
-                .iter()
-                .map(|event| swarm(r, event.weight()))
-                .collect(),
+            weights: Event::ALL.iter().map(|event| swarm(r, *event)).collect(),
         }
     }
 
@@ -104,7 +135,7 @@ impl Profile {
         let s = &self.settings;
         format!(
             "segment={} index_interval={} segment_ms={} retention={:?}/{:?} sector={} names={:?} late={} fuse={} \
-             buggify={} transactions={} compact={} {:?}",
+             buggify={} transactions={} compact={} full={} watermark={:?} {:?}",
             s.segment_bytes,
             s.index_interval_bytes,
             s.segment_ms,
@@ -117,6 +148,8 @@ impl Profile {
             self.buggify,
             self.transactions,
             self.compact,
+            self.full,
+            self.watermark,
             self.chances
         )
     }

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 
 use super::check::{self, Checker, require, violation};
-use super::marks::reached;
+use super::marks::{self, reached};
 use super::world::{Outcome, World, partition};
 use super::{Mistake, model::Kept};
 use crate::checkpoint::{CleanShutdown, name};
 use crate::disk::sim::{Blow, Chances, Fault, Operation};
 use crate::disk::{LayoutError, Mode};
 use crate::log::{Log, Open, OpenError, Recovered};
+use crate::producer::AbortedTransaction;
 use crate::segment::name::{Content, Fate, parse_file};
 use crate::types::{LeaderEpoch, Offset, TopicPartition};
 
@@ -51,6 +52,7 @@ impl World {
             return Ok(());
         };
         self.activity = "closing";
+        self.recovery_checkpoint = self.recovery_checkpoint.max(plan.recovery_point);
         let done = plan
             .run()
             .and_then(|()| self.write_offsets(name::RECOVERY_POINTS, plan.recovery_point))
@@ -140,10 +142,11 @@ impl World {
                 cut.bytes, cut.end_offset, cut.why
             ));
         }
-        let restarted = recovered
-            .notes
-            .iter()
-            .any(|note| note.contains("it restarts there"));
+        // A start, or a truncation, that failed may have got so far.
+        let restarts = marks::count(RESTARTED);
+        let restarted =
+            restarts > self.restarts && self.log.segments[0].base == self.log.end_offset();
+        self.restarts = restarts;
         self.spoil();
         self.quietly(|world| world.after_opening(floor, restarted))
     }
@@ -248,6 +251,13 @@ impl World {
                 // Records below the start were deleted and then lost; nothing is known of who wrote them.
                 self.model.start_anew(start);
             }
+            if let Some(to) = anew
+                && self.profile.compact
+            {
+                // Half a cleaned log: what was the last of its key may be in the half that is gone. Whoever was to
+                // start anew does so again.
+                return self.start_anew_again(to);
+            }
         }
         self.model.opened = end;
         self.forget_on_a_full_disk();
@@ -263,6 +273,27 @@ impl World {
         Ok(())
     }
 
+    fn start_anew_again(&mut self, to: Offset) -> Outcome {
+        self.disk.set_capacity(u64::MAX);
+        let Some(plan) = self.log.truncate_fully_and_start_at(to, self.now()) else {
+            return Err(violation(
+                Checker::Unprovoked,
+                "a log at rest cannot be truncated",
+            ));
+        };
+        let unprovoked = |error: String| violation(Checker::Unprovoked, error);
+        self.write_offsets(name::RECOVERY_POINTS, plan.recovery_point())
+            .map_err(|error| unprovoked(error.to_string()))?;
+        self.recovery_checkpoint = plan.recovery_point();
+        self.log
+            .truncated(plan.run())
+            .map_err(|error| unprovoked(error.to_string()))?;
+        self.model.start_anew(to);
+        (self.written, self.durable) = (to, to);
+        self.log.set_high_watermark(to);
+        check::all(&mut self.log, &self.model)
+    }
+
     /// On a full disk retention makes room before the snapshot behind what it takes is written. A machine that ends then
     /// comes back knowing of producers only what the segments that are left say.
     fn forget_on_a_full_disk(&mut self) {
@@ -270,6 +301,17 @@ impl World {
             return;
         }
         let first = self.log.segments[0].base;
+        let (start, end) = (self.model.start, self.model.end);
+        let told = self.log.aborted_transactions(start, end).run();
+        let told = told.unwrap_or_default();
+        for (producer, begun, marker) in self.model.aborted() {
+            let same = |one: &AbortedTransaction| {
+                (one.producer, one.first_offset, one.last_offset) == (producer, begun, marker)
+            };
+            if begun < first && marker >= start && !told.iter().any(same) {
+                self.model.forget_before(producer, first);
+            }
+        }
         for (producer, known) in self.model.producers() {
             let state = self.log.producers().state(producer);
             let seen = state.map(|state| {
@@ -279,9 +321,7 @@ impl World {
                     state.transaction(),
                 )
             });
-            if seen != Some((known.epoch, known.coordinator_epoch, known.transaction))
-                && !self.model.begins.contains_key(&producer)
-            {
+            if seen != Some((known.epoch, known.coordinator_epoch, known.transaction)) {
                 self.model.forget_before(producer, first);
             }
         }
@@ -326,3 +366,6 @@ impl World {
         }
     }
 }
+
+/// The mark of a log that began anew at its start offset.
+pub(super) const RESTARTED: &str = "restarted beyond the end";

@@ -12,9 +12,10 @@ use std::io;
 
 use super::check::{self, Violation, require};
 use super::event::Event;
-use super::marks::reached;
+use super::marks::{self, reached};
 use super::model::{Kept, Model};
-use super::profile::Profile;
+use super::profile::{Profile, Watermark};
+use super::restart::RESTARTED;
 use super::{Mistake, Options};
 use crate::checkpoint::name;
 use crate::disk::sim::{Blow, Chances, Disk, Random};
@@ -37,6 +38,8 @@ pub(super) struct World {
     pub log: Log,
     pub model: Model,
     clock: i64,
+    /// Then somebody makes room.
+    full_until: i64,
     /// What an acknowledgement was given for: below it everything is in the page cache.
     pub written: Offset,
     /// Below it everything is on the disk.
@@ -49,6 +52,8 @@ pub(super) struct World {
     pub recovery_checkpoint: Offset,
     /// The log was to start anew here when the machine ended.
     pub anew: Option<Offset>,
+    /// How often the log had begun anew at its start when it was last looked at.
+    pub restarts: u64,
     /// Faults of the disk that were seen before the last restart.
     pub forgiven: u64,
     /// What is being carried out, for the marks.
@@ -87,6 +92,7 @@ impl World {
                 ..Model::default()
             },
             clock: 0,
+            full_until: 0,
             written: Offset::ZERO,
             durable: Offset::ZERO,
             writes: Vec::new(),
@@ -95,6 +101,7 @@ impl World {
             cleaning: None,
             recovery_checkpoint: Offset::ZERO,
             anew: None,
+            restarts: 0,
             forgiven: 0,
             activity: "",
             last: VecDeque::new(),
@@ -115,6 +122,9 @@ impl World {
             self.random = Random::new(seed);
             self.disk.reseed(!seed);
             self.disk.set_time(self.now().0);
+            if self.clock > self.full_until {
+                self.disk.set_capacity(u64::MAX);
+            }
             let event = Event::draw(&mut self.random, &self.profile.weights);
             self.note(&format!("{event:?}"));
             let outcome = self.perform(event).and_then(|()| self.aftermath());
@@ -221,6 +231,8 @@ impl World {
             Event::Fill => {
                 let room = self.random.below(4000);
                 self.disk.set_capacity(self.disk.used() + room);
+                let events = i64::try_from(self.random.below(FULL_MAX)).unwrap_or(0);
+                self.full_until = self.clock + events;
                 Ok(())
             }
             Event::Free => {
@@ -283,10 +295,11 @@ impl World {
 
     /// The high watermark moves; it never goes back.
     pub(super) fn watermark(&mut self) {
-        let to = if self.profile.watermark_follows_writes {
-            self.written
-        } else {
-            self.model.end
+        let to = match self.profile.watermark {
+            Watermark::Written => self.written,
+            Watermark::Appended => self.model.end,
+            Watermark::Lagging if self.random.one_in(12) => self.written,
+            Watermark::Lagging => return,
         };
         self.log
             .set_high_watermark(to.max(self.log.high_watermark()));
@@ -470,11 +483,17 @@ impl World {
 
     /// Carries everything out; false when that cannot be, because the disk is full, failed or gone.
     pub(super) fn settle(&mut self) -> Result<bool, Violation> {
+        let mut full = 0;
         for _ in 0..200 {
+            let before = self.disk.count_of("ENOSPC");
             self.write()?;
             self.sync()?;
             self.work()?;
             if self.log.failure().is_some() || self.disk.struck().is_some() {
+                return Ok(false);
+            }
+            full += u64::from(self.disk.count_of("ENOSPC") > before);
+            if full > FULL_ROUNDS {
                 return Ok(false);
             }
             if self.work.is_none() {
@@ -500,6 +519,8 @@ impl World {
         }
         let (point, start) = (self.log.recovery_point(), self.log.start_offset());
         let high_watermark = self.log.high_watermark();
+        // Whatever comes of it: the first of the files may be there when a later one fails.
+        self.recovery_checkpoint = self.recovery_checkpoint.max(point);
         let written = self
             .write_offsets(name::RECOVERY_POINTS, point)
             .and_then(|()| self.write_offsets(name::HIGH_WATERMARKS, high_watermark))
@@ -620,14 +641,17 @@ impl World {
     }
 
     fn truncate(&mut self) -> Outcome {
-        // A batch that a cleaning took is no place to cut at.
-        let cleaned = self.model.start < self.model.clean_to;
-        if self.model.live().is_empty() || cleaned || !self.settle()? {
+        if self.model.live().is_empty() || !self.settle()? {
             return Ok(());
         }
         self.cleaning = None;
-        let live = self.model.live();
-        let at = live[self.random.index(live.len())].base();
+        // What a cleaning decided by, it decided by for good: it lies below the high watermark of then.
+        let live: Vec<Offset> = self.model.live().iter().map(Kept::base).collect();
+        let live = &live[live.partition_point(|base| *base < self.model.decided_to)..];
+        if live.is_empty() {
+            return Ok(());
+        }
+        let at = live[self.random.index(live.len())];
         let to = (at + i64::from(self.random.one_in(2))).max(self.model.start);
         let rest = self.model.from(to, self.model.end);
         let cut = rest.first().map_or(to, Kept::base);
@@ -724,6 +748,8 @@ impl World {
             self.model.end
         );
         (self.written, self.durable) = (end, end);
+        self.model.opened = end;
+        self.restarts = marks::count(RESTARTED);
         self.log.set_high_watermark(end);
         self.quietly(|world| check::all(&mut world.log, &world.model))
     }
@@ -736,5 +762,9 @@ pub(super) fn partition() -> TopicPartition {
 
 /// The time of step 0.
 pub(super) const EPOCH: Timestamp = Timestamp(1_700_000_000_000);
+/// Events that a disk stays full for, at most: longer shows nothing new.
+const FULL_MAX: u64 = 20;
+/// Rounds in which a full disk lets nothing through before it is believed.
+const FULL_ROUNDS: u64 = 4;
 /// Events that a failure shows.
 const LAST: usize = 40;

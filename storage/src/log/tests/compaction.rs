@@ -1,6 +1,7 @@
 //! Cleanings of a log on a simulated disk, beside a model: a list of records.
 
 mod crash;
+mod producers;
 
 use std::collections::BTreeMap;
 

@@ -227,3 +227,35 @@ fn a_snapshot_that_cannot_be_read_is_an_error_of_the_disk() {
     bench.open(&open);
     assert!(bench.log.producers().state(ProducerId(9)).is_some());
 }
+
+#[test]
+fn a_snapshot_that_is_only_in_the_page_cache_is_brought_to_the_disk_by_recovery() {
+    let mut bench = Bench::new(small());
+    let mut sequence = 0;
+    while bench.log.segment_count() == 1 {
+        let options = produced_by(1, 0, sequence);
+        bench.append(batch_with(options, 1, 2000, NOW.0), Origin::Client);
+        sequence += 1;
+    }
+    let snapshot = bench.log.producers().snapshot().encode();
+    while let Some(write) = bench.log.take_write() {
+        let outcome = write.run().map_err(DiskError::into_io);
+        bench.log.written(write.token, outcome).unwrap();
+    }
+    let base = bench.log.segments[1].base;
+    let name = bench.log.name(base, Content::Snapshot);
+    // Written, and the process ends before the sync.
+    let file = bench.dir.open_file(&name, Mode::Replace).unwrap();
+    let restored = crate::producer::Snapshot::decode(&snapshot).unwrap();
+    assert!(!restored.entries.is_empty());
+    bench.disk.kill();
+    drop(file);
+    bench.open(&unclean(Offset::ZERO));
+    let found = bench.dir.read_file(&name).unwrap();
+    let file = bench.dir.open_file(&name, Mode::Replace).unwrap();
+    file.write_at(&[found.clone().into()], 0).unwrap();
+    bench.disk.kill();
+    bench.open(&unclean(Offset::ZERO));
+    bench.disk.crash();
+    assert_eq!(bench.dir.read_file(&name).unwrap(), found);
+}
