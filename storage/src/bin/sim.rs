@@ -45,6 +45,8 @@ fn command() -> Result<bool, String> {
             "--steps" => {
                 steps = usize::try_from(number()?).map_err(|error| error.to_string())?;
             }
+            // The alias ends with one, and who types another means the same.
+            "--" => {}
             "--verbose" => verbose = true,
             "--no-shorten" => shorten = false,
             other => return Err(format!("{other} is not known")),
