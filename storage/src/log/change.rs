@@ -320,8 +320,12 @@ impl Truncate {
         // ORDER: the later segments are gone for good before the one in front of them is cut, or a crash could bring
         // them back behind a gap.
         self.dir.sync_dir(&folder)?;
+        let mut open = self.open.clone();
         if !self.whole {
-            self.cut(&folder, self.bases[keep - 1])?;
+            // ORDER: a recovery point above the cut would have everything scanned and its indexes written anew, also those
+            // of segments that the checkpoint vouches for: one that fails half way would leave them believed and broken.
+            let end = self.cut(&folder, self.bases[keep - 1])?;
+            open.recovery_point = open.recovery_point.min(end);
         }
         for entry in self.dir.list(&folder)? {
             // Snapshots above the cut describe records that are gone.
@@ -337,36 +341,32 @@ impl Truncate {
         }
         self.dir.sync_dir(&folder)?;
         let settings = self.settings.clone();
-        let opened = Log::open(
-            &self.dir,
-            &self.partition,
-            settings,
-            &self.open,
-            &mut |_| {},
-        )?;
+        let opened = Log::open(&self.dir, &self.partition, settings, &open, &mut |_| {})?;
         Ok(opened.0)
     }
 
-    /// Cuts the segment in front of the first batch that ends at or above the offset.
-    fn cut(&self, folder: &str, base: Offset) -> Result<(), DiskError> {
+    /// Cuts the segment in front of the first batch that ends at or above the offset; where it ends now.
+    fn cut(&self, folder: &str, base: Offset) -> Result<Offset, DiskError> {
         let file = self.dir.open_file(
             &format!("{folder}/{}", name::file(base, Content::Log)),
             Mode::Write,
         )?;
         let size = file.size()?;
-        let mut position = 0;
+        let (mut position, mut end) = (0, base);
         while position < size {
             let mut head = [0_u8; crate::limits::BATCH_HEADER_SIZE];
             let n = file.read_at(&mut head, position, Wait::Yes)?;
             match crate::batch::Header::parse(&head[..n]) {
                 Some(header) if header.size() > 0 && header.last_offset() < self.to => {
                     position += header.size() as u64;
+                    end = header.next_offset();
                 }
                 _ => break,
             }
         }
         file.truncate(position.min(size))?;
-        file.sync_data()
+        file.sync_data()?;
+        Ok(end)
     }
 }
 

@@ -259,3 +259,29 @@ fn a_snapshot_that_is_only_in_the_page_cache_is_brought_to_the_disk_by_recovery(
     bench.disk.crash();
     assert_eq!(bench.dir.read_file(&name).unwrap(), found);
 }
+
+#[test]
+fn a_truncation_inside_a_batch_writes_no_file_that_the_checkpoint_vouches_for() {
+    let mut bench = Bench::new(small());
+    bench.append(transactional(1, 0), Origin::Client);
+    bench.append(abort(1), Origin::Coordinator);
+    while bench.log.segment_count() < 3 {
+        bench.append(batch(3, 2000, NOW.0), Origin::Client);
+    }
+    flush(&mut bench.log);
+    let end = bench.log.end_offset();
+    bench.log.set_high_watermark(end);
+    let indexed = bench.log.name(Offset::ZERO, Content::TxnIndex);
+    assert!(bench.dir.read_file(&indexed).is_ok());
+    bench.disk.inject(Fault {
+        on: Operation::Sync,
+        path_contains: indexed.clone(),
+        after: 0,
+        error: std::io::ErrorKind::Other,
+    });
+    // Inside the last batch: the log ends below the offset then.
+    let plan = bench.log.truncate_to(end - 1, NOW).unwrap();
+    let log = plan.run();
+    let log = log.unwrap_or_else(|error| panic!("{indexed} is not to be touched: {error}"));
+    assert_eq!(log.end_offset(), end - 3);
+}
