@@ -202,9 +202,9 @@ impl Shard {
         let mut synced = false;
         loop {
             Self::check(partition, moving)?;
-            let (segments, end) = {
+            let (segments, layout, end) = {
                 let log = partition.log.borrow();
-                (log.segments_written(), log.written_offset())
+                (log.segments_written(), log.layout(), log.written_offset())
             };
             let disks = self.allowances.disks();
             if disks.condition(moving.target) == Condition::Full {
@@ -217,7 +217,7 @@ impl Shard {
             let begun = corelog_runtime::now();
             let mut copying = mirror.take().expect(IN_HAND);
             let (copying, step) = blocking("move", move || {
-                let step = copying.step(&segments, budget);
+                let step = copying.step(&segments, layout, budget);
                 (copying, step)
             })
             .await;
@@ -226,6 +226,11 @@ impl Shard {
             let step = match step {
                 // Retention took a segment away in the meantime.
                 Err(MirrorError::Source(error)) if error.is_not_found() => continue,
+                // A cleaned segment took the place of one that was just being read.
+                Err(MirrorError::Source(_)) if !partition.log.borrow().is_current(layout) => {
+                    corelog_runtime::sleep(PAUSE_MAX).await;
+                    continue;
+                }
                 step => step.map_err(Ended::Failed)?,
             };
             let left = step.left - step.copied;
@@ -280,11 +285,14 @@ impl Shard {
             partition.progress.notified().await;
         }
         Self::check(partition, moving)?;
-        let segments = partition.log.borrow().segments_written();
+        let (segments, layout) = {
+            let log = partition.log.borrow();
+            (log.segments_written(), log.layout())
+        };
         let id = random();
         let mut finishing = mirror.take().expect(IN_HAND);
         let (finishing, done) = blocking("end move", move || {
-            let done = finishing.finish(&segments, id);
+            let done = finishing.finish(&segments, layout, id);
             (finishing, done)
         })
         .await;

@@ -5,7 +5,8 @@
 //! **Invariants** 1. The copy is whole and synced before the original loses its name: whatever folder has the
 //! partition's name, or is the only one left, has every acknowledged record. 2. A crash at any step leaves one truth: the
 //! original beside a `-future` folder (to be dropped), or no original and a `-future` folder (to be promoted), or the
-//! copy. 3. What is set aside in the folder goes along; leftovers of deletions and cleanings do not.
+//! copy. 3. What is set aside in the folder goes along; leftovers of deletions and cleanings do not. 4. Names are not
+//! versions: what was copied before a cleaned segment or a truncation changed the files is copied anew.
 //! **Not here** when to copy how much, and holding the writes at the end (`broker`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub struct Mirror {
     future: String,
     files: BTreeMap<String, Copied>,
     copied: u64,
+    /// The state of the original's files that `files` is of.
+    layout: u64,
 }
 
 /// What is copied of a file.
@@ -79,6 +82,7 @@ impl Mirror {
             future,
             files: BTreeMap::new(),
             copied: 0,
+            layout: 0,
         })
     }
 
@@ -87,8 +91,15 @@ impl Mirror {
         self.copied
     }
 
-    /// Copies at most `budget` bytes of the segments, oldest first.
-    pub fn step(&mut self, segments: &Segments, budget: u64) -> Result<Step, MirrorError> {
+    /// Copies at most `budget` bytes of the segments, oldest first. `layout` is the log's ([`crate::log::Log::layout`])
+    /// from when they were asked for. An error of the source says nothing when the log has another one by now.
+    pub fn step(
+        &mut self,
+        segments: &Segments,
+        layout: u64,
+        budget: u64,
+    ) -> Result<Step, MirrorError> {
+        self.begin_layout(layout);
         let mut step = Step {
             copied: 0,
             left: 0,
@@ -129,7 +140,13 @@ impl Mirror {
     /// Copies what is missing, syncs, and puts the copy in the original's place, which becomes a `-delete` folder: its
     /// name is returned. Nothing may be written to the original meanwhile. After an error the original is in its
     /// place.
-    pub fn finish(&mut self, segments: &Segments, id: u128) -> Result<String, MirrorError> {
+    pub fn finish(
+        &mut self,
+        segments: &Segments,
+        layout: u64,
+        id: u128,
+    ) -> Result<String, MirrorError> {
+        self.begin_layout(layout);
         let source = self.list()?;
         for (base, written) in segments {
             let file = name::file(*base, Content::Log);
@@ -170,6 +187,15 @@ impl Mirror {
             .sync_dir(&self.future)
             .map_err(MirrorError::Target)?;
         self.commit(id)
+    }
+
+    /// A cleaned segment has the name of the first it was made of, and a truncated one may have grown again: the front
+    /// of one and the end of the other are no segment.
+    fn begin_layout(&mut self, layout: u64) {
+        if self.layout != layout {
+            self.layout = layout;
+            self.files.clear();
+        }
     }
 
     /// Removes the copy.

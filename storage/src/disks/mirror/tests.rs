@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::batch::{Batch, BatchBuilder, BatchOptions};
-use crate::disk::sim::Disk;
+use crate::compaction::{CleaningOptions, CompactionRules, Step as CleaningStep};
+use crate::disk::sim::{Disk, Random};
 use crate::log::{Log, LogSettings, Open, Origin};
 use crate::types::{LeaderEpoch, Timestamp};
 
@@ -104,7 +105,7 @@ fn a_log_moves_while_it_grows_and_goes_on_in_its_new_place() {
     let mut number = 20;
     loop {
         let segments = log.segments_written();
-        let step = mirror.step(&segments, 3000).unwrap();
+        let step = mirror.step(&segments, log.layout(), 3000).unwrap();
         assert!(step.copied <= 3000 && step.end <= log.end_offset());
         if step.left < 1000 {
             break;
@@ -121,7 +122,7 @@ fn a_log_moves_while_it_grows_and_goes_on_in_its_new_place() {
     assert!(log.is_still());
     let before = bytes(&source, "orders-0");
     let segments = log.segments_written();
-    let deleted = mirror.finish(&segments, 9).unwrap();
+    let deleted = mirror.finish(&segments, log.layout(), 9).unwrap();
     assert_eq!(deleted, "orders-0.00000000000000000000000000000009-delete");
     log.relocated(target.clone());
     assert_eq!(bytes(&target, "orders-0"), before);
@@ -143,12 +144,14 @@ fn segments_that_go_during_the_copy_are_not_in_it() {
     let (_, _, source, target, mut log) = world();
     append(&mut log, 0..30);
     let mut mirror = Mirror::begin(&source, &target, &partition(), 7).unwrap();
-    mirror.step(&log.segments_written(), u64::MAX).unwrap();
+    mirror
+        .step(&log.segments_written(), log.layout(), u64::MAX)
+        .unwrap();
     log.delete_records_before(Offset(15));
     log.apply_retention(NOW).unwrap().expect("segments are due");
     // The deletion is decided, its files still have their names.
     let segments = log.segments_written();
-    mirror.finish(&segments, 9).unwrap();
+    mirror.finish(&segments, log.layout(), 9).unwrap();
     log.relocated(target.clone());
     let expected: Vec<String> = segments
         .iter()
@@ -175,7 +178,9 @@ fn what_fails_on_the_way_leaves_the_original() {
     append(&mut log, 0..20);
     let mut mirror = Mirror::begin(&source, &target, &partition(), 7).unwrap();
     b.set_capacity(5000);
-    let error = mirror.step(&log.segments_written(), u64::MAX).unwrap_err();
+    let error = mirror
+        .step(&log.segments_written(), log.layout(), u64::MAX)
+        .unwrap_err();
     assert!(
         matches!(&error, MirrorError::Target(error) if error.is_full()),
         "{error}"
@@ -199,10 +204,14 @@ fn a_crash_at_any_step_leaves_everything_in_one_place() {
         let end = log.end_offset();
         let mut mirror = Mirror::begin(&source, &target, &partition(), 7).unwrap();
         let budget = 500 * (seed + 1);
-        mirror.step(&log.segments_written(), budget).unwrap();
+        mirror
+            .step(&log.segments_written(), log.layout(), budget)
+            .unwrap();
         let finished = seed % 2 == 0;
         if finished {
-            mirror.finish(&log.segments_written(), 9).unwrap();
+            mirror
+                .finish(&log.segments_written(), log.layout(), 9)
+                .unwrap();
         }
         a.crash();
         b.crash();
@@ -220,4 +229,131 @@ fn a_crash_at_any_step_leaves_everything_in_one_place() {
         let log = opened(at, Offset::ZERO);
         assert_eq!(log.end_offset(), end, "seed {seed}");
     }
+}
+
+/// What may change a log's files while they are copied.
+fn disturb(log: &mut Log, random: &mut Random, number: &mut i64) {
+    match random.below(7) {
+        0 => {
+            let to = Offset(log.start_offset().0 + i64::try_from(random.below(6)).unwrap());
+            log.delete_records_before(to);
+        }
+        1 => {
+            log.apply_retention(NOW).unwrap();
+        }
+        2 => {
+            let span = log.end_offset().since(log.start_offset()).unsigned_abs();
+            let back = i64::try_from(random.below(span / 2 + 1)).unwrap();
+            let to = Offset(log.end_offset().0 - back);
+            flush(log);
+            if let Some(plan) = log.truncate_to(to, NOW) {
+                log.truncated(plan.run()).unwrap();
+                log.set_high_watermark(log.end_offset());
+            }
+        }
+        3 | 4 => {
+            let rules = CompactionRules {
+                min_dirty_ratio: 0.0,
+                min_lag_ms: 0,
+                max_lag_ms: i64::MAX,
+            };
+            flush(log);
+            let Some(range) = log.cleanable(&rules, NOW) else {
+                return;
+            };
+            let options = CleaningOptions {
+                dedupe_bytes: 1 << 16,
+                dedupe_load: 0.9,
+                buffer_bytes: 16 << 10,
+                delete_retention_ms: 0,
+                now: NOW,
+                seed: [1, 2],
+            };
+            let mut job = log.clean(range, options);
+            loop {
+                match job.run(1 << 20).unwrap().step {
+                    CleaningStep::More => {}
+                    CleaningStep::Done => break,
+                    CleaningStep::Replace(cleaned) => {
+                        log.replace(*cleaned);
+                        flush(log);
+                    }
+                }
+            }
+            log.set_cleaned_to(job.end());
+        }
+        _ => {
+            append_keyed(log, *number..*number + 4);
+            *number += 4;
+        }
+    }
+}
+
+fn append_keyed(log: &mut Log, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let fill = u8::try_from(number & 0x7f).unwrap();
+        let size = 300 + usize::try_from(number % 5 * 200).unwrap();
+        let key = (number % 3).to_be_bytes();
+        builder
+            .append(Timestamp(number), Some(&key), Some(&vec![fill; size]), &[])
+            .unwrap();
+        let batch = builder.finish().unwrap();
+        log.append([batch], Origin::Client, LeaderEpoch(0), NOW)
+            .unwrap();
+        flush(log);
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_log_while_it_is_copied_the_copy_is_the_log() {
+    let (mut cleaned, mut cut) = (0, 0);
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let (_, b, source, target, mut log) = world();
+        let mut number = 40;
+        append_keyed(&mut log, 0..number);
+        let mut mirror = Mirror::begin(&source, &target, &partition(), 7).unwrap();
+        for _ in 0..8 {
+            let (segments, layout) = (log.segments_written(), log.layout());
+            mirror.step(&segments, layout, random.below(6000)).unwrap();
+            let (size, end) = (log.size(), log.end_offset());
+            disturb(&mut log, &mut random, &mut number);
+            cleaned += u32::from(log.end_offset() == end && log.size() < size);
+            cut += u32::from(log.end_offset() < end);
+        }
+        // As the owner does before the end: nothing is out.
+        assert!(log.is_still());
+        let segments = log.segments_written();
+        let expected: Vec<(String, Vec<u8>)> = segments
+            .iter()
+            .map(|(base, written)| {
+                let name = name::file(*base, Content::Log);
+                let mut bytes = source.read_file(&format!("orders-0/{name}")).unwrap();
+                bytes.truncate(usize::try_from(*written).unwrap());
+                (name, bytes)
+            })
+            .collect();
+        mirror.finish(&segments, log.layout(), 9).unwrap();
+        log.relocated(target.clone());
+        for (name, bytes) in expected {
+            let copy = target.read_file(&format!("orders-0/{name}")).unwrap();
+            assert!(copy == bytes, "seed {seed}: {name} is another");
+        }
+        append_keyed(&mut log, number..number + 5);
+        let (start, end) = (log.start_offset(), log.end_offset());
+        b.crash();
+        let open = Open {
+            recovery_point: log.recovery_point(),
+            log_start_offset: start,
+            high_watermark: end,
+            clean_shutdown: false,
+            now: NOW,
+        };
+        let opened = Log::open(&target, &partition(), settings(), &open, &mut |_| {});
+        let (log, recovered) = opened.unwrap();
+        assert_eq!(recovered.cut, None, "seed {seed}");
+        assert_eq!((log.start_offset(), log.end_offset()), (start, end));
+    }
+    assert!(cleaned > 100 && cut > 100, "{cleaned} and {cut}");
 }
