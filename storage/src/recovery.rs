@@ -173,7 +173,7 @@ pub(crate) fn open(
 ) -> Result<(Log, Recovered), OpenError> {
     let name: Arc<str> = name::folder(partition).into();
     let mut recovered = Recovered::default();
-    let mut folder = Folder::read(dir, &name, &mut recovered.notes)?;
+    let mut folder = Folder::read(dir, &name, &settings, open.now, &mut recovered.notes)?;
     if folder.segments.is_empty() {
         mark!("no segment found");
         folder.remove_snapshots()?;

@@ -16,7 +16,7 @@ use super::prefix::Prefix;
 use super::scan::{self, Scanned};
 use super::{Cut, OpenError, Progress, Recovered, index_size, load_snapshot, time_index_size};
 use crate::checkpoint;
-use crate::disk::{DiskError, EntryKind, File, LogDir, Mode, Wait};
+use crate::disk::{DiskError, Entry, EntryKind, File, LogDir, Mode, Wait};
 use crate::epochs::LeaderEpochs;
 use crate::index::{self, INDEX_ENTRY_SIZE, TIME_ENTRY_SIZE};
 use crate::log::{LogSettings, Open};
@@ -43,6 +43,8 @@ impl Folder {
     pub(super) fn read(
         dir: &LogDir,
         name: &Arc<str>,
+        settings: &LogSettings,
+        now: Timestamp,
         notes: &mut Vec<String>,
     ) -> Result<Self, OpenError> {
         let mut folder = Self {
@@ -61,6 +63,9 @@ impl Folder {
                 continue;
             }
             let Some((base, content, fate)) = name::parse_file(&entry.name) else {
+                if let Some((_, position)) = name::parse_cut_file(&entry.name) {
+                    folder.keep_or_remove_cut(entry, position, settings, now, notes)?;
+                }
                 continue;
             };
             match fate {
@@ -97,6 +102,35 @@ impl Folder {
         folder.segments.sort_by_key(|segment| segment.base);
         folder.remove_orphans(notes)?;
         Ok(folder)
+    }
+
+    /// What a recovery cut off and kept stays as long as a record of its age would, and every start says so.
+    fn keep_or_remove_cut(
+        &mut self,
+        entry: &Entry,
+        position: u64,
+        settings: &LogSettings,
+        now: Timestamp,
+        notes: &mut Vec<String>,
+    ) -> Result<(), DiskError> {
+        let (name, size) = (&entry.name, entry.size);
+        let limit_ms = settings.retention_ms.filter(|_| settings.delete);
+        if limit_ms.is_some_and(|limit| now.0.saturating_sub(entry.modified) > limit) {
+            notes.push(format!(
+                "{name} ({size} bytes that were cut off at position {position}) is older than retention.ms and is removed"
+            ));
+            self.names_changed = true;
+            return self.dir.remove_file(&self.path(name));
+        }
+        notes.push(format!(
+            "{name} holds {size} bytes that a recovery cut off at position {position}, valid batches among them: see \
+             'corelog dump-log'; it goes with the topic{}, or remove it by hand",
+            match limit_ms {
+                Some(_) => ", or at a start after retention.ms",
+                None => "",
+            }
+        ));
+        Ok(())
     }
 
     /// Starts an empty log.
@@ -253,7 +287,7 @@ impl Folder {
         if damage.data_behind || found.end_offset < recovery_point {
             // More than a torn end: these bytes, or some of them, had been safe.
             mark!("cut bytes kept aside");
-            let aside = format!("{}/{base:020}.log.cut-{}", self.name, found.valid_bytes);
+            let aside = self.path(&name::cut_file(base, found.valid_bytes));
             let copy = self.dir.open_file(&aside, Mode::Replace)?;
             let mut done = 0;
             while done < bytes {

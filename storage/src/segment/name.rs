@@ -77,6 +77,21 @@ pub fn parse_file(name: &str) -> Option<(Offset, Content, Fate)> {
     Some((Offset(digits.parse().ok()?), content, fate))
 }
 
+/// Where a recovery keeps what it cut off a segment at a position, when there were valid batches in it.
+pub fn cut_file(base: Offset, position: u64) -> String {
+    format!("{}{CUT}{position}", file(base, Content::Log))
+}
+
+/// Base offset and position of a [`cut_file`], or `None` when the name is another's.
+pub fn parse_cut_file(name: &str) -> Option<(Offset, u64)> {
+    let (log, position) = name.split_once(CUT)?;
+    let digits = !position.is_empty() && position.bytes().all(|b| b.is_ascii_digit());
+    match parse_file(log)? {
+        (base, Content::Log, Fate::Live) if digits => Some((base, position.parse().ok()?)),
+        _ => None,
+    }
+}
+
 /// What a name ends with, whatever stands before it: for tools that are given any file.
 pub fn content_of(name: &str) -> Option<Content> {
     let suffix = &name[name.rfind('.')?..];
@@ -193,6 +208,7 @@ const OFFSET_DIGITS: usize = 20;
 const DELETED: &str = ".deleted";
 const CLEANED: &str = ".cleaned";
 const SWAP: &str = ".swap";
+const CUT: &str = ".cut-";
 const DELETE_MARK: &str = "-delete";
 const FUTURE_MARK: &str = "-future";
 const STRAY_MARK: &str = "-stray";

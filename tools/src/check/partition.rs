@@ -254,6 +254,16 @@ impl Partition<'_> {
                     let replaces = entries.iter().any(|other| other.name == original);
                     self.leftover(&path, fate, replaces);
                 }
+                None if name::parse_cut_file(&entry.name).is_some() => self.finding(
+                    Severity::Warning,
+                    &path,
+                    None,
+                    format!("{} bytes that a recovery cut off its log and kept", entry.size),
+                    "they are no part of the log any more; valid batches are among them".into(),
+                    "look at them with 'corelog dump-log'; the file goes with the topic, at a start after retention.ms, \
+                     or when you remove it"
+                        .into(),
+                ),
                 None if is_known(&self.folder, &entry.name) => {}
                 None => self.finding(
                     Severity::Warning,
@@ -654,8 +664,7 @@ fn is_known(folder: &str, name: &str) -> bool {
     ];
     let of_metadata = folder.starts_with(super::metadata::TOPIC)
         && (name.ends_with(".checkpoint") || name.ends_with(".checkpoint.part"));
-    // `.cut-N`: what a recovery cut off and kept.
-    own.contains(&name) || of_metadata || name.contains(".cut-")
+    own.contains(&name) || of_metadata
 }
 
 /// Bytes of an aborted index: more than seven million aborts are not one segment's.
