@@ -8,20 +8,36 @@
 
 use std::future::Future;
 
+use corelog_net::wire::Uuid;
 use corelog_runtime::{Config, Runtime};
 
+pub mod argparse;
+mod broker_api_versions;
+mod cluster;
 mod console_consumer;
 mod console_producer;
+mod consumer_groups;
 pub mod consumer_perf_test;
+mod delete_records;
 mod dump_log;
+mod features;
 mod formatter;
+mod get_offsets;
+mod groups;
+mod java;
+mod leader_election;
 mod line_reader;
 mod log_check;
+mod log_dirs;
+mod metadata_quorum;
 pub mod options;
 pub mod out;
 pub mod producer_perf_test;
 pub mod properties;
+mod session;
+mod time;
 mod topics;
+mod transactions;
 
 pub use out::Out;
 
@@ -38,6 +54,16 @@ pub struct Command {
 /// All subcommands.
 pub const COMMANDS: &[Command] = &[
     Command {
+        name: "broker-api-versions",
+        about: "Print which API versions brokers serve",
+        run: broker_api_versions::run,
+    },
+    Command {
+        name: "cluster",
+        about: "The id and the nodes of a cluster",
+        run: cluster::run,
+    },
+    Command {
         name: "console-consumer",
         about: "Print the records of a topic",
         run: console_consumer::run,
@@ -48,9 +74,19 @@ pub const COMMANDS: &[Command] = &[
         run: console_producer::run,
     },
     Command {
+        name: "consumer-groups",
+        about: "List, describe, reset and delete consumer groups",
+        run: consumer_groups::run,
+    },
+    Command {
         name: "consumer-perf-test",
         about: "Measure how fast records are consumed",
         run: consumer_perf_test::run,
+    },
+    Command {
+        name: "delete-records",
+        about: "Delete records before an offset",
+        run: delete_records::run,
     },
     Command {
         name: "dump-log",
@@ -58,9 +94,39 @@ pub const COMMANDS: &[Command] = &[
         run: dump_log::run,
     },
     Command {
+        name: "features",
+        about: "The features of a cluster and their levels",
+        run: features::run,
+    },
+    Command {
+        name: "get-offsets",
+        about: "Print offsets of partitions",
+        run: get_offsets::run,
+    },
+    Command {
+        name: "groups",
+        about: "List groups of all types",
+        run: groups::run,
+    },
+    Command {
+        name: "leader-election",
+        about: "Elect leaders",
+        run: leader_election::run,
+    },
+    Command {
         name: "log-check",
         about: "Verify data directories of a stopped broker and say what is wrong",
         run: log_check::run,
+    },
+    Command {
+        name: "log-dirs",
+        about: "Print what is in the log directories of brokers",
+        run: log_dirs::run,
+    },
+    Command {
+        name: "metadata-quorum",
+        about: "The quorum of controllers",
+        run: metadata_quorum::run,
     },
     Command {
         name: "producer-perf-test",
@@ -71,6 +137,11 @@ pub const COMMANDS: &[Command] = &[
         name: "topics",
         about: "Create, delete, describe, list or change topics",
         run: topics::run,
+    },
+    Command {
+        name: "transactions",
+        about: "List, describe and abort transactions",
+        run: transactions::run,
     },
 ];
 
@@ -139,6 +210,21 @@ fn on_runtime<T: 'static>(work: impl Future<Output = T> + 'static) -> Result<T, 
     };
     let runtime = Runtime::new(&config).map_err(|error| error.to_string())?;
     Ok(runtime.run(work))
+}
+
+/// Reads an id as Kafka's tools do.
+fn uuid(text: &str) -> Result<Uuid, String> {
+    if text.len() < 2 {
+        return Err("Input byte[] should at least have 2 bytes for base64 bytes".to_owned());
+    }
+    text.parse().map_err(|_| {
+        // Four digits of base64 are three bytes.
+        let bytes = text.trim_end_matches('=').len() * 3 / 4;
+        format!(
+            "Input string `{text}` decoded as {bytes} bytes, which is not equal to the expected 16 bytes of a \
+             base64-encoded UUID"
+        )
+    })
 }
 
 /// The name that was probably meant: at most two letters away.

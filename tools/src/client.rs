@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
+use corelog_net::wire::messages::describe_cluster::DescribeClusterRequest;
 use corelog_net::wire::messages::find_coordinator::FindCoordinatorRequest;
 use corelog_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use corelog_net::wire::{ErrorCode, Request, Uuid};
@@ -27,7 +28,7 @@ mod murmur2;
 pub mod producer;
 
 pub use connection::Connection;
-pub use error::{ApiError, CallError, ConnectError};
+pub use error::{ApiError, CallError, ConnectError, error_name};
 pub use metadata::Metadata;
 
 /// What a client needs to know before it can connect.
@@ -47,6 +48,8 @@ pub struct ClientConfig {
     pub retry_backoff: Duration,
     /// After how long metadata is asked for again (`metadata.max.age.ms`).
     pub metadata_age_max: Duration,
+    /// Whether the bootstrap addresses are controllers' (`bootstrap.controllers`).
+    pub controllers: bool,
 }
 
 impl ClientConfig {
@@ -60,6 +63,7 @@ impl ClientConfig {
             api_timeout: Duration::from_mins(1),
             retry_backoff: Duration::from_millis(100),
             metadata_age_max: Duration::from_mins(5),
+            controllers: false,
         }
     }
 }
@@ -130,6 +134,9 @@ impl Client {
     }
 
     async fn refresh_some(&self, topics: Vec<String>) -> Result<(), CallError> {
+        if self.config.controllers {
+            return self.refresh_controllers().await;
+        }
         let request = MetadataRequest {
             topics: Some(
                 topics
@@ -145,6 +152,19 @@ impl Client {
         };
         let response = self.call_any(&request).await?;
         self.metadata.borrow_mut().learn(response, now());
+        Ok(())
+    }
+
+    /// Controllers know of each other, and of no topics.
+    async fn refresh_controllers(&self) -> Result<(), CallError> {
+        let request = DescribeClusterRequest {
+            endpoint_type: 2,
+            ..DescribeClusterRequest::default()
+        };
+        let response = self.call_any(&request).await?;
+        self.metadata
+            .borrow_mut()
+            .learn_controllers(response, now());
         Ok(())
     }
 

@@ -30,6 +30,7 @@ use corelog_storage::segment::name::{Content, content_of, extension};
 
 use crate::cli::Out;
 
+pub(crate) use decoder::record_json;
 pub use decoder::{ClassDecoder, Decoder};
 pub(crate) use index::Entries;
 

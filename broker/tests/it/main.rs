@@ -13,6 +13,7 @@
 
 mod adoption;
 mod catch_up;
+mod cli;
 mod client;
 mod compaction;
 mod compression;

@@ -155,10 +155,10 @@ impl Plan {
                 .get("auto.offset.reset")
                 .is_some_and(|reset| reset != "earliest")
             {
-                return Err(Refusal::Usage(
-                    "Can't simultaneously specify --from-beginning and 'auto.offset.reset', please remove one option"
-                        .to_owned(),
-                ));
+                return Err(Refusal::Error(format!(
+                    "Can't simultaneously specify --from-beginning and 'auto.offset.reset={}', please remove one option",
+                    all.get("auto.offset.reset").map_or("", String::as_str)
+                )));
             }
             all.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
         }
@@ -190,8 +190,8 @@ impl Plan {
                 formatting.insert(name.replace('-', "."), class.to_owned());
             }
         }
-        let formatter =
-            Formatter::new(given.one("formatter").map_err(fault)?, &formatting).map_err(fault)?;
+        let formatter = Formatter::new(given.one("formatter").map_err(fault)?, &formatting)
+            .map_err(Refusal::Usage)?;
         // The console is the bottleneck; what is fetched ahead only makes `--max-messages` wasteful.
         consumer.buffered_bytes_max = BUFFERED_MAX;
         Ok(Self {
@@ -523,7 +523,7 @@ const OPTIONS: &[Opt] = &[
     value(
         "formatter",
         "String: class",
-        "How records are printed: DefaultMessageFormatter or NoOpMessageFormatter.",
+        "How records are printed: DefaultMessageFormatter, LoggingMessageFormatter, NoOpMessageFormatter, OffsetsMessageFormatter, GroupMetadataMessageFormatter, TransactionLogMessageFormatter, ShareGroupStateMessageFormatter of org.apache.kafka.tools.consumer.",
     ),
     value(
         "formatter-config",

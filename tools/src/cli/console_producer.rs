@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Err(refusal) => return refusal.print(&TABLE, out),
     };
     out.flush();
-    let input: Box<dyn Read + Send> = Box::new(std::io::stdin());
+    let input = out.input();
     let prompt = std::io::stdin().is_terminal() && out.is_terminal();
     let outcome = on_runtime(plan.carry_out(input, prompt));
     match outcome {

@@ -1,4 +1,4 @@
-//! **Owns** the printing of records: Kafka's `DefaultMessageFormatter`.
+//! **Owns** the printing of records: Kafka's `DefaultMessageFormatter`, and those of the internal topics.
 //! **Lives on** any thread: pure.
 //! **Not here** which records.
 //! **Invariants** none beyond the types'.
@@ -6,6 +6,7 @@
 use corelog_storage::batch::{Record, TimestampType};
 
 use super::properties::Properties;
+use crate::dump::{Decoder, record_json};
 
 /// Which parts of a record are printed, and how.
 #[derive(Clone, Debug)]
@@ -26,7 +27,36 @@ pub(super) struct Formatter {
     key_as: Deserializer,
     value_as: Deserializer,
     headers_as: Deserializer,
-    silent: bool,
+    kind: Kind,
+}
+
+/// The class of a formatter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Default,
+    Logging,
+    Silent,
+    /// Records of an internal topic, of these types.
+    Internal(Decoder, &'static [i16]),
+}
+
+impl Kind {
+    fn named(class: &str) -> Option<Self> {
+        let (package, name) = class.rsplit_once('.').unwrap_or(("", class));
+        if !matches!(package, "" | "org.apache.kafka.tools.consumer") {
+            return None;
+        }
+        Some(match name {
+            "DefaultMessageFormatter" => Self::Default,
+            "LoggingMessageFormatter" => Self::Logging,
+            "NoOpMessageFormatter" => Self::Silent,
+            "OffsetsMessageFormatter" => Self::Internal(Decoder::Offsets, &[0, 1]),
+            "GroupMetadataMessageFormatter" => Self::Internal(Decoder::Offsets, &[2]),
+            "TransactionLogMessageFormatter" => Self::Internal(Decoder::TransactionLog, &[0]),
+            "ShareGroupStateMessageFormatter" => Self::Internal(Decoder::ShareGroupState, &[0, 1]),
+            _ => return None,
+        })
+    }
 }
 
 impl Formatter {
@@ -43,17 +73,9 @@ impl Formatter {
                 .as_bytes()
                 .to_vec()
         };
-        let short = class.map(|class| class.rsplit('.').next().unwrap_or(class));
-        let silent = match short {
-            None | Some("DefaultMessageFormatter") => false,
-            Some("NoOpMessageFormatter") => true,
-            Some(_) => {
-                return Err(format!(
-                    "formatter {} is not supported: only DefaultMessageFormatter and \
-                     NoOpMessageFormatter are",
-                    class.unwrap_or_default()
-                ));
-            }
+        let kind = match class {
+            None => Kind::Default,
+            Some(class) => Kind::named(class).ok_or_else(|| class.to_owned())?,
         };
         let as_class = |name: &str| {
             properties
@@ -76,7 +98,7 @@ impl Formatter {
             key_as: as_class("key.deserializer")?,
             value_as: as_class("value.deserializer")?,
             headers_as: as_class("headers.deserializer")?,
-            silent,
+            kind,
         })
     }
 
@@ -88,9 +110,24 @@ impl Formatter {
         record: &Record<'_>,
         to: &mut Vec<u8>,
     ) {
-        if self.silent {
-            return;
+        match self.kind {
+            // Kafka's logging formatter prints beside writing to its log, which we have none of.
+            Kind::Default | Kind::Logging => self.write_plain(partition, kind, record, to),
+            Kind::Silent => {}
+            Kind::Internal(decoder, types) => {
+                let json = record_json(decoder, types, record.key, record.value);
+                to.extend_from_slice(json.unwrap_or_default().as_bytes());
+            }
         }
+    }
+
+    fn write_plain(
+        &self,
+        partition: i32,
+        kind: TimestampType,
+        record: &Record<'_>,
+        to: &mut Vec<u8>,
+    ) {
         // What follows a part is a separator while another part comes, else the end of the line.
         let mut parts = [
             self.timestamp,

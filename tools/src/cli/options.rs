@@ -31,6 +31,17 @@ pub struct Opt {
     pub help: &'static str,
 }
 
+impl Opt {
+    /// Its name and what follows it, as help and man pages show them.
+    pub fn left(&self) -> String {
+        match self.argument {
+            Argument::None => format!("--{}", self.name),
+            Argument::Required(argument) => format!("--{} <{argument}>", self.name),
+            Argument::Optional(argument) => format!("--{} [{argument}]", self.name),
+        }
+    }
+}
+
 /// An option that takes a value.
 pub const fn value(name: &'static str, argument: &'static str, help: &'static str) -> Opt {
     Opt {
@@ -155,7 +166,7 @@ impl Table {
     }
 
     fn find(&self, name: &str) -> Option<Opt> {
-        let common = [HELP, VERSION];
+        let common = [HELP, VERSION, OUTPUT];
         self.options
             .iter()
             .chain(&common)
@@ -171,21 +182,21 @@ impl Table {
         }
     }
 
+    /// All options, those that every command has among them, by name.
+    pub fn all(&self) -> Vec<Opt> {
+        let common = [HELP, VERSION, OUTPUT];
+        let mut options: Vec<Opt> = self.options.iter().chain(&common).copied().collect();
+        options.sort_by_key(|option| option.name);
+        options
+    }
+
     /// Prints the options.
     pub fn print(&self, out: &mut Out) {
         let row = |left: &str, right: &str| format!("{left:<LEFT$} {right}");
         out.error(row("Option", "Description").trim_end());
         out.error(row("------", "-----------").trim_end());
-        let common = [HELP, VERSION];
-        let mut options: Vec<&Opt> = self.options.iter().chain(&common).collect();
-        options.sort_by_key(|option| option.name);
-        for option in options {
-            let left = match option.argument {
-                Argument::None => format!("--{}", option.name),
-                Argument::Required(argument) => format!("--{} <{argument}>", option.name),
-                Argument::Optional(argument) => format!("--{} [{argument}]", option.name),
-            };
-            let left = wrap(&left, LEFT - 1);
+        for option in self.all() {
+            let left = wrap(&option.left(), LEFT - 1);
             let right = wrap(option.help, RIGHT);
             for line in 0..left.len().max(right.len()) {
                 let part = |lines: &[String]| lines.get(line).map_or(String::new(), String::clone);
@@ -251,6 +262,15 @@ impl Given {
         }
     }
 
+    /// Whether `--output json` was given.
+    pub fn json(&self) -> Result<bool, String> {
+        match self.one("output")? {
+            None | Some("text") => Ok(false),
+            Some("json") => Ok(true),
+            Some(other) => Err(format!("--output {other} is not known: text and json are")),
+        }
+    }
+
     /// The names of all options given.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.values.keys().copied()
@@ -286,6 +306,7 @@ impl Given {
 
 const HELP: Opt = flag("help", "Print usage information.");
 const VERSION: Opt = flag("version", "Display Kafka version.");
+const OUTPUT: Opt = value("output", "String: text or json", "json: print JSON.");
 /// The release whose tools these are like; scripts look at it.
 pub const KAFKA_VERSION: &str = "4.3.1";
 const LEFT: usize = 41;

@@ -1,10 +1,10 @@
-//! **Owns** everything that a command prints.
+//! **Owns** everything that a command prints, and what it reads as standard input.
 //! **Lives on** the command's thread.
 //! **Invariants** (1) Standard output is buffered and flushed before the process ends, before standard error is written,
 //! and whenever a command waits. (2) A reader that has gone away (a closed pipe) ends the command, not with a panic.
 //! **Not here** what is printed.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 /// Where a command prints to.
 pub struct Out {
@@ -12,6 +12,7 @@ pub struct Out {
     error: Box<dyn Write>,
     broken: bool,
     is_terminal: bool,
+    input: Option<Box<dyn Read + Send>>,
 }
 
 impl Out {
@@ -22,6 +23,7 @@ impl Out {
             error: Box::new(io::stderr()),
             broken: false,
             is_terminal: io::stdout().is_terminal(),
+            input: None,
         }
     }
 
@@ -32,7 +34,20 @@ impl Out {
             error: err,
             broken: false,
             is_terminal: false,
+            input: Some(Box::new(io::empty())),
         }
+    }
+
+    /// With this as standard input.
+    #[must_use]
+    pub fn reading(mut self, input: Box<dyn Read + Send>) -> Self {
+        self.input = Some(input);
+        self
+    }
+
+    /// Standard input, once.
+    pub fn input(&mut self) -> Box<dyn Read + Send> {
+        self.input.take().unwrap_or_else(|| Box::new(io::stdin()))
     }
 
     /// Writes a line to standard output.

@@ -164,6 +164,17 @@ fn check(given: &Given) -> Result<(), Refusal> {
             .collect();
         given.exclude(option, &others)?;
     }
+    let filters = [
+        "under-replicated-partitions",
+        "under-min-isr-partitions",
+        "at-min-isr-partitions",
+        "unavailable-partitions",
+        "topics-with-overrides",
+    ];
+    for filter in filters {
+        let others: Vec<&str> = filters.into_iter().filter(|it| *it != filter).collect();
+        given.exclude(filter, &others)?;
+    }
     if given.has("create") {
         given.exclude("replica-assignment", &["partitions", "replication-factor"])?;
     }
@@ -528,16 +539,12 @@ pub(super) fn include_pattern(text: &str) -> Result<Regex, String> {
 }
 
 fn topic_id(text: &str) -> Result<Uuid, String> {
-    if text.len() < 2 {
-        return Err("Input byte[] should at least have 2 bytes for base64 bytes".to_owned());
-    }
-    text.parse()
-        .map_err(|_| format!("Input string `{text}` cannot be decoded as a topic id"))
+    super::uuid(text)
 }
 
 fn topic_config(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, value)) if !value.contains('=') || !name.is_empty() => {
+        Some((name, value)) if !value.is_empty() && !value.contains('=') => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         }
         _ => Err(

@@ -141,3 +141,8 @@ impl ApiError {
 pub(crate) fn code_of(code: i16) -> ErrorCode {
     ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError)
 }
+
+/// The name of a code, as `UNKNOWN_TOPIC_OR_PARTITION`.
+pub fn error_name(code: i16) -> String {
+    code_of(code).to_string()
+}

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use corelog_net::wire::messages::describe_cluster::DescribeClusterResponse;
 use corelog_net::wire::messages::metadata::{MetadataResponse, MetadataResponseTopic};
 use corelog_net::wire::{ErrorCode, Uuid};
 use corelog_runtime::Instant;
@@ -141,6 +142,18 @@ impl Metadata {
             port,
             rack: None,
         });
+    }
+
+    pub(super) fn learn_controllers(&mut self, response: DescribeClusterResponse, now: Instant) {
+        self.learned = Some(now);
+        self.cluster_id = Some(response.cluster_id);
+        self.controller = response.controller_id;
+        self.brokers.clear();
+        for node in response.brokers {
+            if let Ok(port) = u16::try_from(node.port) {
+                self.learn_broker(node.broker_id, node.host, port);
+            }
+        }
     }
 
     pub(super) fn learn(&mut self, response: MetadataResponse, now: Instant) {

@@ -221,6 +221,38 @@ impl Decoder {
     }
 }
 
+/// A coordinator's record as the console consumer's formatters print it; none where it is none of these types.
+pub(crate) fn record_json(
+    of: Decoder,
+    types: &[i16],
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Option<String> {
+    let (number, rest) = version_of(key?, "key").ok()?;
+    if !types.contains(&number) {
+        return None;
+    }
+    let layout = of.layout(Role::Key, number)?;
+    let mut line = format!("{{\"key\":{{\"type\":{number},\"data\":");
+    print(layout, rest, 0, &mut line, "key").ok()?;
+    line.push_str("},\"value\":");
+    let Some(value) = value else {
+        line.push_str("null}");
+        return Some(line);
+    };
+    let layout = of.layout(Role::Value, number)?;
+    let (version, rest) = version_of(value, "value").ok()?;
+    // Writing to a String cannot fail.
+    let _ = write!(line, "{{\"version\":{version},\"data\":");
+    let start = line.len();
+    if print(layout, rest, version, &mut line, "value").is_err() {
+        line.truncate(start);
+        line.push_str("\"unknown\"");
+    }
+    line.push_str("}}");
+    Some(line)
+}
+
 enum Unreadable {
     /// A record type that is not known.
     Type(i16),

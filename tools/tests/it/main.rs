@@ -89,18 +89,39 @@ fn what_needs_no_broker_is_said_as_kafka_says_it() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut seen = 0;
     for entry in std::fs::read_dir(&folder).unwrap() {
-        let run_folder = entry.unwrap().path();
-        let text =
-            |name: &str| String::from_utf8(std::fs::read(run_folder.join(name)).unwrap()).unwrap();
-        let command = text("command").replace("<BOOTSTRAP>", "127.0.0.1:1");
-        let (code, out, err) = run(command.trim());
-        assert_eq!(code.to_string(), text("exit").trim(), "{command}");
-        assert_eq!(out, text("stdout"), "{command}");
-        assert_eq!(our_options_cut(&err), as_ours(&text("stderr")), "{command}");
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let number = name.get(..3).unwrap_or_default();
+        let is_kafkas = path.extension().is_some_and(|it| it == "txt");
+        if !NO_BROKER.contains(&number) || !is_kafkas {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let section = |name: &str| {
+            let start = format!("--- {name}\n");
+            let body = text.split_once(&start).map_or("", |(_, body)| body);
+            body.split("\n--- ").next().unwrap().trim_end().to_owned()
+        };
+        let (command, rest) = text.split_once('\n').unwrap();
+        let exit = rest.lines().next().unwrap().trim_start_matches("--- exit ");
+        let command = command
+            .trim_start_matches("$ ")
+            .replace("<BOOTSTRAP>", "127.0.0.1:1")
+            .replace('\'', "");
+        let (code, out, err) = run(&command);
+        assert_eq!(code.to_string(), exit, "{command}");
+        assert_eq!(out.trim_end(), section("out"), "{command}");
+        assert_eq!(our_options_cut(&err), as_ours(&section("err")), "{command}");
         seen += 1;
     }
-    assert_eq!(seen, 15);
+    assert_eq!(seen, NO_BROKER.len());
 }
+
+/// Transcripts that end before a broker is asked.
+const NO_BROKER: &[&str] = &[
+    "006", "013", "014", "029", "033", "034", "035", "036", "037", "038", "044", "045", "046",
+    "051", "052", "065", "066", "080", "081", "082",
+];
 
 #[test]
 fn a_command_is_found_by_its_links() {
