@@ -261,6 +261,8 @@ impl Log {
 
     /// Changes the settings from the next decision on.
     pub fn set_settings(&mut self, settings: Arc<LogSettings>) {
+        self.producers
+            .set_expiration(settings.producer_id_expiration_ms);
         self.settings = settings;
     }
 

@@ -227,7 +227,7 @@ impl Shard {
         wanted: &mut Vec<Wanted>,
     ) {
         let topic_id = TopicId(topic.id.0);
-        let expiration = self.config.producer_id_expiration_ms;
+        let expiration = self.producer_id_expiration_ms(image);
         let mut settings = None;
         for (number, partition) in topic.numbered() {
             let ours = owner(topic_id, number, self.shards) == self.index
@@ -553,7 +553,7 @@ impl Shard {
         self.topic_configs.borrow_mut().clear();
         self.dynamic_settings(image);
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
-        let expiration = self.config.producer_id_expiration_ms;
+        let expiration = self.producer_id_expiration_ms(image);
         let mut resolved: BTreeMap<Arc<str>, Arc<LogSettings>> = BTreeMap::new();
         for partition in partitions {
             // The metadata log is no topic: what topics default to would delete it.
@@ -569,6 +569,14 @@ impl Shard {
                 .borrow_mut()
                 .set_settings(Arc::clone(settings));
         }
+    }
+
+    /// `producer.id.expiration.ms`, which the whole cluster may change.
+    fn producer_id_expiration_ms(&self, image: &Image) -> i64 {
+        let dynamic = image.config(ResourceType::Broker, "");
+        dynamic
+            .and_then(|values| values.get("producer.id.expiration.ms")?.parse().ok())
+            .unwrap_or(self.config.producer_id_expiration_ms)
     }
 
     /// Takes over the broker settings that may change while it runs.

@@ -56,6 +56,22 @@ fn five_batches(client: &mut Client, topic: &str) -> Uuid {
     id
 }
 
+/// Kafka's readers ask for an offset in a batch and skip what is before it themselves.
+#[test]
+fn a_fetch_in_the_middle_of_a_batch_returns_the_whole_batch() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    five_batches(&mut client, "t");
+    let whole = client.call(12, &fetching("t", 0, 3));
+    for offset in [4, 5] {
+        let middle = client.call(12, &fetching("t", 0, offset));
+        let records =
+            |response: &FetchResponse| response.responses[0].partitions[0].records.clone();
+        assert_eq!(records(&middle).map(|r| r.len()), Some(4 * 88), "{offset}");
+        assert_eq!(records(&middle), records(&whole), "{offset}");
+    }
+}
+
 #[test]
 fn a_fetch_finds_what_is_there_and_says_what_is_not() {
     let broker = Broker::start();

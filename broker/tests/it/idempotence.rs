@@ -1,10 +1,12 @@
 //! What the sequences of an idempotent producer are good for.
 
+use corelog_net::wire::messages::describe_producers::{DescribeProducersRequest, TopicRequest};
 use corelog_net::wire::messages::init_producer_id::{
     InitProducerIdRequest, InitProducerIdResponse,
 };
 
 use crate::client::Client;
+use crate::configs::alter;
 use crate::harness::{Broker, eventually};
 use crate::records::sequenced;
 use crate::table::{Table, error};
@@ -122,10 +124,10 @@ fn sequences_keep_duplicates_and_gaps_out() {
 }
 
 #[test]
-fn producer_ids_are_never_given_twice() {
+fn producer_ids_are_never_given_twice_over_stops_and_crashes() {
     let mut broker = Broker::start();
     let mut seen = Vec::new();
-    for _ in 0..3 {
+    for crash in [true, false, true] {
         let mut clients: Vec<Client> = (0..4).map(|_| broker.client()).collect();
         for _ in 0..5 {
             for client in &mut clients {
@@ -146,12 +148,56 @@ fn producer_ids_are_never_given_twice() {
             ("NONE", 0)
         );
         seen.push(granted.producer_id);
-        broker.restart();
+        if crash {
+            broker.kill();
+            broker.launch();
+        } else {
+            broker.restart();
+        }
     }
     let given = seen.len();
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), given, "{seen:?}");
+}
+
+#[test]
+fn a_silent_producer_is_forgotten() {
+    let broker = Broker::with(&["log.retention.check.interval.ms=50"]);
+    let mut client = broker.client();
+    let topic = "forgetting";
+    create(&mut client, topic, 1, &[]);
+    let id = producer_id(&mut client).producer_id;
+    assert_eq!(
+        send(&mut client, topic, sequenced(id, 0, 0, 1)),
+        "NONE base=0 start=0"
+    );
+    let known = |client: &mut Client| {
+        let request = DescribeProducersRequest {
+            topics: vec![TopicRequest {
+                name: topic.to_owned(),
+                partition_indexes: vec![0],
+                ..TopicRequest::default()
+            }],
+            ..DescribeProducersRequest::default()
+        };
+        let response = client.call(0, &request);
+        response.topics[0].partitions[0].active_producers.len()
+    };
+    assert_eq!(known(&mut client), 1);
+    // A gap is a gap while the producer is known…
+    assert_eq!(
+        send(&mut client, topic, sequenced(id, 0, 5, 1)),
+        "OUT_OF_ORDER_SEQUENCE_NUMBER base=-1 start=0"
+    );
+    let change = ("producer.id.expiration.ms", 0, Some("1"));
+    assert_eq!(alter(&mut client, 4, "", &[change]), "NONE");
+    eventually("the producer is forgotten", || known(&mut client) == 0);
+    // …and nobody can tell when it is not.
+    assert_eq!(
+        send(&mut client, topic, sequenced(id, 0, 5, 1)),
+        "NONE base=1 start=0"
+    );
 }
 
 #[test]

@@ -238,3 +238,23 @@ fn a_hanging_transaction_is_ended_by_a_marker() {
     });
     assert_eq!(committed_values(client, "t", 0), ["kept"]);
 }
+
+#[test]
+fn an_unused_transactional_id_is_forgotten() {
+    let broker = Broker::with(&[
+        "transactional.id.expiration.ms=1000",
+        "transaction.remove.expired.transaction.cleanup.interval.ms=50",
+    ]);
+    let mut client = broker.client();
+    let client = &mut client;
+    create(client, "t", 1, &[]);
+    let open = Producer::begin(client, "open", 60_000);
+    open.write(client, ("t", 0), &["a"]);
+    let idle = Producer::begin(client, "idle", 60_000);
+    eventually("the idle one is forgotten", || {
+        list(client, 0, &everything()) == "NONE open=Ongoing"
+    });
+    // It begins anew, with another producer id.
+    let again = Producer::begin(client, "idle", 60_000);
+    assert_ne!(again.id, idle.id);
+}

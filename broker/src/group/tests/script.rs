@@ -40,6 +40,10 @@ scripts! {
     expiry,
     appends,
     refusals,
+    committed_offsets_of_an_unknown_group,
+    rebalance_in_progress_at_the_right_time,
+    a_zombies_commit,
+    commit_during_rebalance,
     traps,
     transactions,
 }

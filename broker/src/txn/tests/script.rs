@@ -36,7 +36,8 @@ scripts! {
     timeouts,
     appends,
     describe_and_list,
-    traps,
+    retry_after_the_marker_was_written,
+    fenced_in_the_middle_of_end_txn,
 }
 
 fn check(name: &str, text: &str) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::batch::EndTransactionMarker;
 use crate::disk::sim::{Fault, Operation};
 use crate::producer::ProducerError;
 
@@ -515,6 +516,58 @@ fn a_truncated_log_ends_before_the_batch_that_holds_the_offset() {
     assert!(log.producers().is_empty() && log.epochs().entries().is_empty());
 }
 
+/// An abort that is cut off was never written: its transaction is open again, and nobody reads past it.
+#[test]
+fn the_last_stable_offset_after_a_truncated_abort() {
+    let (_, _, mut log) = new_log(small());
+    let options = BatchOptions {
+        transactional: true,
+        ..produced_by(9, 0, 0)
+    };
+    let marker = |commit| {
+        EndTransactionMarker {
+            commit,
+            coordinator_epoch: 0,
+        }
+        .batch(ProducerId(9), ProducerEpoch(0), NOW)
+        .unwrap()
+    };
+    let aborted = |log: &mut Log| {
+        let aborted = log.aborted_transactions(Offset(0), Offset(9)).run();
+        aborted.unwrap().len()
+    };
+    append(&mut log, batch_with(options, 1, 600, NOW.0)).unwrap();
+    log.append([marker(false)], Origin::Coordinator, LeaderEpoch(3), NOW)
+        .unwrap();
+    append(&mut log, batch(1, 600, 1)).unwrap();
+    flush(&mut log);
+    log.set_high_watermark(Offset(3));
+    assert_eq!(
+        (log.last_stable_offset(), aborted(&mut log)),
+        (Offset(3), 1)
+    );
+
+    let plan = log.truncate_to(Offset(1), NOW).unwrap();
+    log.truncated(plan.run()).unwrap();
+    append(&mut log, batch(1, 600, 2)).unwrap();
+    flush(&mut log);
+    log.set_high_watermark(Offset(2));
+    assert_eq!(
+        (log.last_stable_offset(), aborted(&mut log)),
+        (Offset(0), 0)
+    );
+
+    // It may end otherwise now.
+    log.append([marker(true)], Origin::Coordinator, LeaderEpoch(3), NOW)
+        .unwrap();
+    flush(&mut log);
+    log.set_high_watermark(Offset(3));
+    assert_eq!(
+        (log.last_stable_offset(), aborted(&mut log)),
+        (Offset(3), 0)
+    );
+}
+
 #[test]
 fn retention_renames_then_unlinks() {
     let settings = LogSettings {
@@ -640,7 +693,7 @@ fn valid_batches_behind_damage_are_kept_aside() {
 #[test]
 fn aborted_transactions_survive_a_roll_and_a_reopening() {
     let (_, dir, mut log) = new_log(small());
-    let marker = crate::batch::EndTransactionMarker {
+    let marker = EndTransactionMarker {
         commit: false,
         coordinator_epoch: 0,
     };
