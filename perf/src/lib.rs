@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod consumer;
+pub mod groups;
 pub mod producer;
 pub mod report;

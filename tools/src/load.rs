@@ -96,11 +96,16 @@ pub fn to_f64(count: u64) -> f64 {
 
 /// User and system time of this process so far, in steps of a clock tick (10 ms); proc(5).
 pub fn cpu_time() -> (Duration, Duration) {
+    cpu_time_of("self")
+}
+
+/// User and system time of a process of this machine so far; zero for one that is not there.
+pub fn cpu_time_of(process: &str) -> (Duration, Duration) {
     #[expect(
         clippy::disallowed_methods,
         reason = "a file of the kernel, read when a run begins and ends"
     )]
-    let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
+    let stat = std::fs::read(format!("/proc/{process}/stat")).unwrap_or_default();
     let stat = String::from_utf8_lossy(&stat);
     // The second field, a name in parentheses, may hold anything; user and system time are the 12th and 13th after it.
     let fields: Vec<&str> = stat
