@@ -709,18 +709,13 @@ impl Entry {
         if current.producer_id != request.producer_id {
             return Err(TxnError::InvalidProducerIdMapping);
         }
+        self.may_change()?;
         if current.epoch != request.producer_epoch {
             return Err(TxnError::Fenced);
-        }
-        if self.is_changing {
-            return Err(TxnError::Concurrent);
         }
         match (current.state, request.commit) {
             (State::Ongoing, _) => Ok(End::Prepare),
             (State::CompleteCommit, true) | (State::CompleteAbort, false) => Ok(End::WasDone),
-            (State::PrepareCommit, true) | (State::PrepareAbort, false) => {
-                Err(TxnError::Concurrent)
-            }
             _ => Err(TxnError::InvalidState),
         }
     }
@@ -734,29 +729,31 @@ impl Entry {
         if current.producer_id != request.producer_id && !over_ids {
             return Err(TxnError::InvalidProducerIdMapping);
         }
-        let fits = match current.state {
-            State::PrepareCommit | State::PrepareAbort => current.is_retry(epoch),
-            State::CompleteCommit | State::CompleteAbort => retry || epoch == current.epoch,
-            State::Ongoing | State::Empty | State::Dead | State::PrepareEpochFence => {
-                epoch == current.epoch
-            }
-        };
-        if !fits {
+        // ORDER: before the epoch is looked at. Who was told of the end of a transaction may abort the next, empty one
+        // before the markers of the last are written, and must not be fenced by itself (KAFKA-18464).
+        self.may_change()?;
+        let is_over = matches!(current.state, State::CompleteCommit | State::CompleteAbort);
+        if epoch != current.epoch && !(is_over && retry) {
             return Err(TxnError::Fenced);
-        }
-        if self.is_changing {
-            return Err(TxnError::Concurrent);
         }
         match (current.state, request.commit) {
             (State::Ongoing, _) | (State::Empty, false) => Ok(End::Prepare),
             (State::CompleteCommit, true) | (State::CompleteAbort, false) if retry => {
                 Ok(End::WasDone)
             }
+            // The coordinator aborted it while its commit was on the way (KAFKA-20785): clients come back from this.
+            (State::CompleteAbort, true) if retry => Err(TxnError::Fenced),
             (State::CompleteCommit | State::CompleteAbort, false) if !retry => Ok(End::Prepare),
-            (State::PrepareCommit, true) | (State::PrepareAbort, false) => {
-                Err(TxnError::Concurrent)
-            }
             _ => Err(TxnError::InvalidState),
+        }
+    }
+
+    /// Nothing is on its way, neither a record nor markers.
+    fn may_change(&self) -> Result<(), TxnError> {
+        if self.is_changing || self.current.state.is_prepared() {
+            Err(TxnError::Concurrent)
+        } else {
+            Ok(())
         }
     }
 }

@@ -198,12 +198,14 @@ impl Transaction {
         expected: Option<i16>,
         now_ms: i64,
     ) -> Option<Self> {
-        let raised = Some(self.epoch + 1).filter(|_| !is_exhausted(self.epoch));
+        let raised = (!is_exhausted(self.epoch)).then(|| self.epoch + 1);
         let (epoch, last_epoch) = match expected {
             None => (raised?, -1),
             Some(expected) if self.epoch == -1 || expected == self.epoch => (raised?, self.epoch),
             // A retry: the answer was lost.
-            Some(expected) if expected == self.last_epoch => (self.epoch, self.last_epoch),
+            Some(expected) if expected == self.last_epoch && self.epoch != i16::MAX => {
+                (self.epoch, self.last_epoch)
+            }
             Some(_) => return None,
         };
         Some(Self {
@@ -301,9 +303,10 @@ impl Transaction {
         self.previous_producer_id == producer_id && epoch == EPOCH_LAST && self.epoch == 0
     }
 
-    /// A retry of an `EndTxn` of version 2, which raised the epoch.
+    /// A retry of an `EndTxn` of version 2, which raised the epoch. The last epoch of all was raised by fencing: the answer
+    /// would give it to a producer, whose next transaction could never be ended.
     pub(super) fn is_retry(&self, epoch: i16) -> bool {
-        epoch.checked_add(1) == Some(self.epoch)
+        epoch.checked_add(1) == Some(self.epoch) && self.epoch != i16::MAX
     }
 
     /// Whether the transaction has been open for too long.

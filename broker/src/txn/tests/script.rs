@@ -38,6 +38,8 @@ scripts! {
     describe_and_list,
     retry_after_the_marker_was_written,
     fenced_in_the_middle_of_end_txn,
+    empty_abort_while_markers_are_written,
+    commit_on_its_way_when_the_coordinator_aborts,
 }
 
 fn check(name: &str, text: &str) {
