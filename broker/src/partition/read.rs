@@ -423,9 +423,9 @@ impl Shard {
         stop: u64,
     ) -> std::io::Result<Payload> {
         let reader = File::from_fd(Arc::clone(&file));
-        let known = self.readahead.borrow().knows(&file, range.start);
+        let ahead = self.readahead.borrow().holds(&file, range.start);
         // Pages on their way in would hold up whoever sends them: such a reader waits for its piece.
-        if !known && reader.resident(range.clone()) {
+        if !ahead && reader.resident(range.clone()) {
             if range.end - range.start >= SENDFILE_BYTES_MIN {
                 return Ok(Payload::File { file, range });
             }

@@ -4,11 +4,14 @@
 //! Owns: the pieces in memory and on their way, of all sequential cold readers of a shard.
 //! Lives on: every shard.
 //! Invariants:
-//! 1. The pieces of a shard take at most `BYTES_MAX`, of a reader at most `AHEAD_MAX`; who reads
-//!    once reads nothing ahead.
+//! 1. The pieces of a shard take at most `BYTES_MAX`, of a reader at most `AHEAD_MAX` and what rounding
+//!    to whole pieces adds; who reads once reads nothing ahead.
 //! 2. Only what was written when it was asked for is read ahead: a piece never holds bytes that a
 //!    later append may still change.
 //! 3. A piece that could not be read is read again for its reader, who then sees the error.
+//! 4. Pieces go past the page cache where the file system lets them (`O_DIRECT`): what one reader reads
+//!    once takes no page from others, and no time of the kernel to find, copy and free pages. What is in
+//!    the page cache is not read ahead.
 //!
 //! Not here: which range answers a fetch (`read.rs`).
 
@@ -40,6 +43,18 @@ struct Stream {
     ahead: u64,
     /// What is there or on its way, without a gap from before `next`.
     pieces: VecDeque<Rc<Piece>>,
+    way: Way,
+}
+
+/// How the pieces of a reader come from the disk.
+#[derive(Clone)]
+enum Way {
+    /// Nothing was read ahead yet.
+    Unknown,
+    /// Past the page cache, by a descriptor of their own.
+    Direct(File),
+    /// Through the page cache: the file system has no other.
+    Cached,
 }
 
 /// A stretch read ahead.
@@ -79,10 +94,11 @@ impl Stream {
 }
 
 impl Readahead {
-    /// Whether a reader that goes on at `position` of `file` is known: then its range is to be
-    /// taken from here, whatever is in the page cache.
-    pub(crate) fn knows(&self, file: &Arc<OwnedFd>, position: u64) -> bool {
-        self.find(file, position).is_some()
+    /// Whether there is something for a reader that goes on at `position` of `file`: then its range is
+    /// to be taken from here, whatever is in the page cache.
+    pub(crate) fn holds(&self, file: &Arc<OwnedFd>, position: u64) -> bool {
+        self.find(file, position)
+            .is_some_and(|at| self.streams[at].end() > position)
     }
 
     fn find(&self, file: &Arc<OwnedFd>, position: u64) -> Option<usize> {
@@ -108,8 +124,16 @@ impl Readahead {
             .collect()
     }
 
-    /// The reader got what is before `to`: what is to be read for it now, bounded by `stop`.
-    fn advance(&mut self, file: &Arc<OwnedFd>, from: u64, to: u64, stop: u64) -> Vec<Rc<Piece>> {
+    /// The reader got what is before `to`: what is to be read for it now, and how, bounded by `stop` and
+    /// by what `is_cached`.
+    fn advance(
+        &mut self,
+        file: &Arc<OwnedFd>,
+        from: u64,
+        to: u64,
+        stop: u64,
+        is_cached: impl Fn(Range<u64>) -> bool,
+    ) -> (Vec<Rc<Piece>>, Way) {
         let known = self.find(file, from);
         let mut stream = known
             .and_then(|at| self.streams.remove(at))
@@ -118,6 +142,7 @@ impl Readahead {
                 next: from,
                 ahead: 0,
                 pieces: VecDeque::new(),
+                way: Way::Unknown,
             });
         stream.next = to;
         // The first read may be the only one; from the second on it doubles.
@@ -134,7 +159,10 @@ impl Readahead {
             stream.pieces.pop_front();
         }
         let mut wanted = Vec::new();
-        let goal = to.saturating_add(stream.ahead).min(stop);
+        let goal = to
+            .saturating_add(stream.ahead)
+            .next_multiple_of(PIECE_SIZE)
+            .min(stop);
         let missing = goal.saturating_sub(stream.end());
         let mut room = BYTES_MAX.saturating_sub(self.held() + stream.held());
         while self.streams.len() >= STREAMS_MAX || room < missing {
@@ -143,11 +171,13 @@ impl Readahead {
             };
             room += oldest.held();
         }
-        loop {
+        while stream.ahead > 0 {
             let start = stream.end();
-            let end = (start + PIECE_SIZE).min(goal);
-            // Less than half a piece is left for the next time: requests stay large.
-            if end < start + PIECE_SIZE / 2 || end - start > room {
+            // To the next multiple, so that a piece read past the page cache fills its block.
+            let end = (start / PIECE_SIZE * PIECE_SIZE + PIECE_SIZE).min(goal);
+            // What was written last is left for the next time: requests stay large.
+            let is_rest = end == stop && end < start + PIECE_SIZE / 2;
+            if end <= start || is_rest || end - start > room || is_cached(start..end) {
                 break;
             }
             room -= end - start;
@@ -159,8 +189,20 @@ impl Readahead {
             stream.pieces.push_back(Rc::clone(&piece));
             wanted.push(piece);
         }
+        if let (Way::Unknown, false) = (&stream.way, wanted.is_empty()) {
+            let direct = File::from_fd(Arc::clone(file)).past_the_cache();
+            stream.way = direct.map_or(Way::Cached, Way::Direct);
+        }
+        let way = stream.way.clone();
         self.streams.push_back(stream);
-        wanted
+        (wanted, way)
+    }
+
+    /// The file cannot be read past the page cache after all.
+    fn give_up_direct(&mut self, file: &Arc<OwnedFd>) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.is_of(file)) {
+            stream.way = Way::Cached;
+        }
     }
 
     /// Forgets the readers of files that nobody has open any more.
@@ -190,36 +232,61 @@ impl Shard {
 
     /// A cold reader of `file` got `range`: reads on for it, up to `stop`.
     pub(crate) fn read_on(&self, file: &Arc<OwnedFd>, range: &Range<u64>, stop: u64) {
-        let wanted = self
-            .readahead
-            .borrow_mut()
-            .advance(file, range.start, range.end, stop);
+        let reader = File::from_fd(Arc::clone(file));
+        let is_cached = |range| reader.cached(range).unwrap_or(false);
+        let (wanted, way) =
+            self.readahead
+                .borrow_mut()
+                .advance(file, range.start, range.end, stop, is_cached);
         for piece in wanted {
-            let (file, shard) = (Arc::clone(file), self.itself());
+            let (file, way, shard) = (Arc::clone(file), way.clone(), self.itself());
             spawn("readahead", async move {
-                let size = usize::try_from(piece.range.end - piece.range.start).unwrap_or(0);
-                let reader = File::from_fd(Arc::clone(&file));
-                let (read, block) = reader
-                    .read_at(
-                        corelog_runtime::block(size),
-                        piece.range.start,
-                        size,
-                        Temperature::Cold,
-                    )
-                    .await;
+                let bytes = shard.read_piece(&file, way, &piece.range).await;
                 // An error is the reader's to see, when it reads there itself.
-                let size = read.unwrap_or(0);
-                *piece.bytes.borrow_mut() = Some(block.freeze().slice(..size));
+                *piece.bytes.borrow_mut() = Some(bytes.unwrap_or_default());
                 piece.done.notify_all();
-                shard.cache_read(&file, piece.range.clone());
             })
             .detach();
         }
+    }
+
+    async fn read_piece(
+        &self,
+        file: &Arc<OwnedFd>,
+        way: Way,
+        range: &Range<u64>,
+    ) -> std::io::Result<Bytes> {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let Way::Direct(direct) = way else {
+            let size = place(range.end - range.start);
+            let reader = File::from_fd(Arc::clone(file));
+            let block = corelog_runtime::block(size);
+            let (read, block) = reader
+                .read_at(block, range.start, size, Temperature::Cold)
+                .await;
+            self.cache_read(file, range.clone());
+            return Ok(block.freeze().slice(..read?));
+        };
+        let start = range.start / DIRECT_ALIGNMENT * DIRECT_ALIGNMENT;
+        let size = place(range.end.next_multiple_of(DIRECT_ALIGNMENT) - start);
+        let block = corelog_runtime::block(size);
+        let (read, block) = direct.read_direct(block, start, size).await;
+        if let Err(error) = &read
+            && error.kind() == std::io::ErrorKind::InvalidInput
+        {
+            self.readahead.borrow_mut().give_up_direct(file);
+        }
+        // What lies behind the range may still change.
+        let stop = read?.min(place(range.end - start));
+        let first = place(range.start - start).min(stop);
+        Ok(block.freeze().slice(first..stop))
     }
 }
 
 /// One read ahead.
 const PIECE_SIZE: u64 = 1 << 20;
+/// What `O_DIRECT` asks of positions and sizes on every usual disk (open(2)); a block has it too.
+const DIRECT_ALIGNMENT: u64 = 4 << 10;
 /// What one reader gets ahead at most.
 const AHEAD_MAX: u64 = 4 << 20;
 /// What the readers of a shard get ahead together.
@@ -227,7 +294,8 @@ const BYTES_MAX: u64 = 32 << 20;
 /// Readers that are remembered.
 const STREAMS_MAX: usize = 32;
 
-const _: () = assert!(AHEAD_MAX >= PIECE_SIZE && BYTES_MAX >= AHEAD_MAX);
+const _: () = assert!(AHEAD_MAX >= PIECE_SIZE && BYTES_MAX >= AHEAD_MAX + PIECE_SIZE);
+const _: () = assert!(PIECE_SIZE.is_multiple_of(DIRECT_ALIGNMENT));
 
 #[cfg(test)]
 mod tests;

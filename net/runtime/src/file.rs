@@ -6,10 +6,11 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Io;
@@ -36,6 +37,8 @@ pub struct File {
 
 /// From this size a cold read goes to a kernel worker at once instead of being tried inline by the ring.
 const PUNT_MIN: usize = 256 << 10;
+/// The smallest unit of any disk.
+const SECTOR: usize = 512;
 /// Step between probes of `resident`.
 const PROBE_STEP: u64 = 128 << 10;
 
@@ -116,6 +119,56 @@ impl File {
             }
         }
         (Ok(total), into)
+    }
+
+    /// A descriptor of its own for the same file, by which reads go past the page cache (`O_DIRECT`), also when the file
+    /// has no name any more. For `read_direct` only.
+    ///
+    /// # Errors
+    /// `EINVAL` where the file system cannot; any error of open(2), also where `/proc` is not mounted.
+    pub fn past_the_cache(&self) -> io::Result<Self> {
+        let path = format!("/proc/self/fd/{}", self.fd().as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self::from_fd(Arc::new(fd)))
+    }
+
+    /// Reads up to `len` bytes from `position` into an empty block, by a descriptor of `past_the_cache`. Fewer means the
+    /// end of the file. Position and length are multiples of what the disk asks for, or the error is `EINVAL`.
+    pub async fn read_direct(
+        &self,
+        mut into: Block,
+        position: u64,
+        len: usize,
+    ) -> Io<usize, Block> {
+        let wanted = len.min(into.capacity());
+        into.clear();
+        loop {
+            let work = Work::Read {
+                file: self.handle.clone(),
+                position: position + into.len() as u64,
+                len: wanted - into.len(),
+                block: into,
+                // Submitting waits for nothing: there are no pages to be found or freed.
+                punt: Punt::Never,
+            };
+            let (outcome, work) = perform(work).await;
+            let Work::Read { block, .. } = work else {
+                unreachable!("a read comes back a read")
+            };
+            into = block;
+            match count(outcome) {
+                Ok(n) => {
+                    into.advance(n);
+                    // A part of a sector is the last one.
+                    if n == 0 || n % SECTOR != 0 || into.len() == wanted {
+                        return (Ok(into.len()), into);
+                    }
+                }
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(error) => return (Err(error.into()), into),
+            }
+        }
     }
 
     /// What the page cache has, without waiting.
@@ -289,6 +342,17 @@ impl File {
         self.probe(range.end - 1)
             && residency::cached_bytes(self.fd(), &range)
                 .is_none_or(|cached| cached >= residency::touched_bytes(&range))
+    }
+
+    /// Whether all of the range is in the page cache, read or on its way in; nothing is asked of the disk. `None` where
+    /// the kernel cannot say (`cachestat`, Linux 6.5).
+    pub fn cached(&self, range: Range<u64>) -> Option<bool> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Handle::Sim(_) = self.handle {
+            return None;
+        }
+        residency::cached_bytes(self.fd(), &range)
+            .map(|cached| cached >= residency::touched_bytes(&range))
     }
 
     fn probe(&self, position: u64) -> bool {

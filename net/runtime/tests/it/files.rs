@@ -167,6 +167,38 @@ fn what_was_written_or_read_is_resident() {
 }
 
 #[test]
+fn a_file_without_a_name_is_read_past_the_page_cache() {
+    run(async {
+        let file = File::from_fd(unnamed(OFlags::empty()));
+        let (size, step) = ((1 << 20) + 1234, 64 << 10);
+        let bytes = pattern(size);
+        file.write_now(&[bytes.clone()], 0).unwrap();
+        file.sync_data().await.unwrap();
+        file.drop_cache(0..size as u64).await;
+        let direct = match file.past_the_cache() {
+            Ok(direct) => direct,
+            // A file system in memory has nothing but its cache.
+            Err(error) => return assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput),
+        };
+        let mut position = 0;
+        while position < size {
+            let (n, into) = direct.read_direct(block(step), position as u64, step).await;
+            assert_eq!(n.unwrap(), step.min(size - position));
+            assert_eq!(into[..], bytes[position..size.min(position + step)]);
+            position += step;
+        }
+        let (n, _) = direct.read_direct(block(step), position as u64, step).await;
+        assert_eq!(n.unwrap(), 0);
+        // Between the multiples it is refused, and said so.
+        let (n, _) = direct.read_direct(block(step), 100, step).await;
+        assert_eq!(n.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        if let Some(cached) = file.cached(0..size as u64) {
+            assert!(!cached, "it went through the page cache");
+        }
+    });
+}
+
+#[test]
 fn both_ways_of_writing_are_measured() {
     run(async {
         let file = File::from_fd(unnamed(OFlags::empty()));
