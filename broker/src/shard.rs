@@ -113,7 +113,8 @@ pub(crate) struct Shard {
     pub(crate) write_ways: Arc<[WriteWay]>,
     pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
     pub(crate) writes: Queue,
-    pub(crate) syncs: Queue,
+    /// One of every log directory.
+    pub(crate) syncs: Box<[Queue]>,
     pub(crate) cache: CacheWindow,
     pub(crate) allowances: Allowances,
     pub(crate) cleaner: Cleaner,
@@ -176,10 +177,10 @@ impl Shard {
             metadata_directory: parts.metadata_directory,
             unserved: RefCell::default(),
             moves: RefCell::default(),
+            syncs: parts.write_ways.iter().map(|_| Queue::new()).collect(),
             write_ways: parts.write_ways,
             partitions: RefCell::default(),
             writes: Queue::new(),
-            syncs: Queue::new(),
             allowances: Allowances::new(parts.disks),
             cache: CacheWindow::new(parts.settings.cache_bytes_max),
             cleaner: Cleaner::new(),
@@ -205,7 +206,9 @@ impl Shard {
             config: parts.config,
         });
         spawn("flush", Rc::clone(&shard).write_for_ever()).detach();
-        spawn("sync", Rc::clone(&shard).sync_for_ever()).detach();
+        for directory in 0..shard.syncs.len() {
+            spawn("sync", Rc::clone(&shard).sync_for_ever(directory)).detach();
+        }
         spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
         spawn("transaction timers", Rc::clone(&shard).tick_transactions()).detach();
         spawn("housekeeping", Rc::clone(&shard).keep_house_for_ever()).detach();

@@ -1,6 +1,6 @@
-//! The two tasks that carry out the logs' plans: writing what was appended, syncing what was asked.
+//! The tasks that carry out the logs' plans: writing what was appended, syncing what was asked.
 //!
-//! Owns: the queues of partitions to write and to sync.
+//! Owns: the queue of partitions to write, and those of every directory to sync.
 //! Lives on: every shard.
 //! Invariants:
 //! 1. A log has one writer: the flush task. It takes everything appended so far in one write per
@@ -100,7 +100,7 @@ impl Shard {
         partition.sync_wanted.set(wanted && waits);
         let due = wanted || held_back;
         if due && !partition.sync_queued.replace(true) {
-            self.syncs.push(partition);
+            self.syncs[partition.directory.get()].push(partition);
         }
         self.work(partition);
         self.tail_grew(partition);
@@ -213,11 +213,12 @@ impl Shard {
         .detach();
     }
 
-    /// The sync task: group commit. Everyone who asked before a round begins shares it.
-    pub(crate) async fn sync_for_ever(self: Rc<Self>) {
+    /// The sync task of one log directory: group commit. Everyone who asked before a round begins shares it; a slow
+    /// disk holds up nobody on another.
+    pub(crate) async fn sync_for_ever(self: Rc<Self>, directory: usize) {
         let mut spare = Vec::new();
         loop {
-            let mut queued = self.syncs.take(spare).await;
+            let mut queued = self.syncs[directory].take(spare).await;
             let mut running = Vec::with_capacity(queued.len());
             for partition in queued.drain(..) {
                 partition.sync_queued.set(false);
