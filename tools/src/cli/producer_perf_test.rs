@@ -191,6 +191,11 @@ const OPTIONS: &[(&str, Takes, &str)] = &[
         "corelog: how many clients, each with its own connections (default: 1)",
     ),
     (
+        "--keys",
+        Takes::One,
+        "corelog: every record has one of so many keys, at random (default: no keys)",
+    ),
+    (
         "--verify",
         Takes::Nothing,
         "corelog: number the records of each partition, for a consumer with --verify",
@@ -354,6 +359,7 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
             records,
             warmup: number("--warmup-records")?.unwrap_or(0),
             payload,
+            keys: number("--keys")?.unwrap_or(0),
             throughput: (throughput > 0.0).then_some(throughput),
             client: properties::client_config(&all)?,
             producer: properties::producer_config(&all)?,

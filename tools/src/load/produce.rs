@@ -30,6 +30,8 @@ pub struct ProduceLoad {
     pub warmup: u64,
     /// What is in them.
     pub payload: Payload,
+    /// Every record has one of so many keys, at random; 0: none has a key. The keys of a partition are its own.
+    pub keys: u64,
     /// Records per second; none is as fast as possible.
     pub throughput: Option<f64>,
     /// How to connect.
@@ -154,7 +156,7 @@ pub async fn produce(
         report(Rc::clone(&meter), load.interval, on_window),
     );
     let run = random();
-    let mut maker = Maker::new(&load, run);
+    let mut maker = Maker::new(&load, partitions, run);
     let drive = Drive {
         load: &load,
         lanes: &lanes,
@@ -341,6 +343,8 @@ async fn report(meter: Rc<RefCell<Meter>>, interval: Duration, on_window: impl F
 /// Makes batches.
 struct Maker {
     payload: Payload,
+    keys: u64,
+    partitions: u64,
     builder: BatchBuilder,
     /// Records in a full batch.
     full_count: u64,
@@ -354,7 +358,7 @@ struct Maker {
 }
 
 impl Maker {
-    fn new(load: &ProduceLoad, run: u64) -> Self {
+    fn new(load: &ProduceLoad, partitions: i32, run: u64) -> Self {
         let size = match &load.payload {
             Payload::Random(size) | Payload::Verified(size) => *size,
             Payload::Lines(lines) => {
@@ -367,11 +371,14 @@ impl Maker {
             .batch_size
             .min(load.producer.request_size_max)
             .saturating_sub(BATCH_OVERHEAD);
-        let full_count = u64::try_from(room / (size + RECORD_OVERHEAD))
+        let key = if load.keys > 0 { size_of::<u64>() } else { 0 };
+        let full_count = u64::try_from(room / (size + key + RECORD_OVERHEAD))
             .unwrap_or(1)
             .max(1);
         Self {
             payload: load.payload.clone(),
+            keys: load.keys,
+            partitions: u64::try_from(partitions).unwrap_or(1).max(1),
             builder: BatchBuilder::new(BatchOptions {
                 compression: load.producer.compression,
                 ..BatchOptions::default()
@@ -388,16 +395,22 @@ impl Maker {
     /// A batch of `count` records, and the bytes of their values.
     fn make(&mut self, partition: i32, count: u64) -> Result<(Prepared, u64), String> {
         let at = wall_clock();
-        let reusable = matches!(self.payload, Payload::Random(_) | Payload::Lines(_));
+        let reusable =
+            self.keys == 0 && matches!(self.payload, Payload::Random(_) | Payload::Lines(_));
         if reusable && let Some((made, bytes)) = self.made.get(&count) {
             return Ok((made.at(at), *bytes));
         }
         let mut bytes = 0;
-        for _ in 0..count {
-            self.fill(partition);
+        for index in 0..count {
+            // With keys no batch is sent twice; that its values are the same keeps making it cheap.
+            if index == 0 || self.keys == 0 || !matches!(self.payload, Payload::Random(_)) {
+                self.fill(partition);
+            }
             bytes += self.scratch.len() as u64;
+            let key = (self.keys > 0).then(|| self.key(partition).to_be_bytes());
+            let key = key.as_ref().map(<[u8; 8]>::as_slice);
             self.builder
-                .append(Timestamp(at), None, Some(&self.scratch), &[])
+                .append(Timestamp(at), key, Some(&self.scratch), &[])
                 .map_err(|error| error.to_string())?;
         }
         let batch = self.builder.finish().map_err(|error| error.to_string())?;
@@ -407,6 +420,13 @@ impl Maker {
             self.made.insert(count, (prepared.clone(), bytes));
         }
         Ok((prepared, bytes))
+    }
+
+    /// One of the partition's keys.
+    fn key(&self, partition: i32) -> u64 {
+        let partition = u64::try_from(partition).unwrap_or(0);
+        let own = self.keys.div_ceil(self.partitions).max(1);
+        random() % own * self.partitions + partition
     }
 
     /// Writes the next value into `scratch`.
