@@ -172,7 +172,7 @@ fn a_file_without_a_name_is_read_past_the_page_cache() {
         let file = File::from_fd(unnamed(OFlags::empty()));
         let (size, step) = ((1 << 20) + 1234, 64 << 10);
         let bytes = pattern(size);
-        file.write_now(&[bytes.clone()], 0).unwrap();
+        file.write_now(std::slice::from_ref(&bytes), 0).unwrap();
         file.sync_data().await.unwrap();
         file.drop_cache(0..size as u64).await;
         let direct = match file.past_the_cache() {
