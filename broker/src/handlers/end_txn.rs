@@ -3,6 +3,10 @@
 //! Versions: v2 `PRODUCER_FENCED` · v3 flexible · v4 `TRANSACTION_ABORTABLE` · v5 the epoch rises with every end, and
 //! the answer says to what (KIP-890).
 //!
+//! Known deviations from Apache Kafka 4.3: a commit whose transaction the coordinator has aborted meanwhile is answered
+//! `PRODUCER_FENCED`, as Kafka does after it (KAFKA-20785), and not `INVALID_TXN_STATE`, from which Kafka Streams does not
+//! recover.
+//!
 //! Owns: nothing.
 //! Lives on: the connection's shard.
 //! Invariants: none.

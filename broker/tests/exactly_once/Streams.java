@@ -110,7 +110,9 @@ public final class Streams {
             return StreamThreadExceptionResponse.REPLACE_THREAD;
         });
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            if (streams.close(Duration.ofSeconds(30))) Pipeline.say("left");
+            // One that cannot come to an end in time, because the broker is away again, goes like one that is killed.
+            if (!streams.close(Duration.ofSeconds(60))) Pipeline.say("again close: not in time");
+            Pipeline.say("left");
         }));
         streams.start();
         Pipeline.say("committed by Streams");
