@@ -313,12 +313,22 @@ pub struct LogDir {
 enum DirKind {
     Real,
     #[cfg(any(test, feature = "sim"))]
-    Sim(sim::Disk),
+    /// With the directory on it, empty for the root.
+    Sim(sim::Disk, &'static str),
 }
 
 impl fmt::Debug for LogDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("LogDir").field(&self.root).finish()
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+fn under(directory: &str, name: &str) -> String {
+    match (directory, name) {
+        ("", name) => name.to_owned(),
+        (directory, "") => directory.to_owned(),
+        (directory, name) => format!("{directory}/{name}"),
     }
 }
 
@@ -363,8 +373,29 @@ impl LogDir {
     #[cfg(any(test, feature = "sim"))]
     pub fn simulated(disk: &sim::Disk) -> Self {
         Self {
-            kind: DirKind::Sim(disk.clone()),
+            kind: DirKind::Sim(disk.clone(), ""),
             root: Path::new("/sim").into(),
+        }
+    }
+
+    /// Another directory of the same simulated disk, which takes its faults with it; created, if it is not there.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn simulated_at(disk: &sim::Disk, at: &'static str) -> Result<Self, DiskError> {
+        let root = Self::simulated(disk);
+        root.create_dir(at)?;
+        root.sync_dir("")?;
+        Ok(Self {
+            kind: DirKind::Sim(disk.clone(), at),
+            root: root.path(at).into(),
+        })
+    }
+
+    /// What a name below it is called on its simulated disk.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn simulated_name(&self, name: &str) -> String {
+        match &self.kind {
+            DirKind::Real => name.to_owned(),
+            DirKind::Sim(_, at) => under(at, name),
         }
     }
 
@@ -387,7 +418,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => real::lock(&self.path(LOCK_FILE)).map(|fd| Lock { _file: Some(fd) }),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(_) => Ok(Lock { _file: None }),
+            DirKind::Sim(..) => Ok(Lock { _file: None }),
         }
     }
 
@@ -398,7 +429,7 @@ impl LogDir {
         let kind = match &self.kind {
             DirKind::Real => real::open(&path, mode).map(|fd| FileKind::Real(Arc::new(fd))),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.open(name, mode).map(FileKind::Sim),
+            DirKind::Sim(disk, at) => disk.open(&under(at, name), mode).map(FileKind::Sim),
         }
         .map_err(|e| DiskError::new("open", &shown, e))?;
         Ok(File { kind, path: shown })
@@ -457,7 +488,7 @@ impl LogDir {
                 rustix::fs::rename(self.path(from), self.path(to)).map_err(io::Error::from)
             }
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.rename(from, to),
+            DirKind::Sim(disk, at) => disk.rename(&under(at, from), &under(at, to)),
         }
         .map_err(|e| DiskError::new("rename", self.path(from).display(), e))
     }
@@ -467,7 +498,7 @@ impl LogDir {
         let done = match &self.kind {
             DirKind::Real => rustix::fs::unlink(self.path(name)).map_err(io::Error::from),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.remove(name),
+            DirKind::Sim(disk, at) => disk.remove(&under(at, name)),
         };
         match done {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -483,7 +514,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => rustix::fs::rmdir(self.path(name)).map_err(io::Error::from),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.remove(name),
+            DirKind::Sim(disk, at) => disk.remove(&under(at, name)),
         }
         .map_err(|e| DiskError::new("rmdir", self.path(name).display(), e))
     }
@@ -493,7 +524,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => real::create_dir(&self.path(name)),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.create_dir(name),
+            DirKind::Sim(disk, at) => disk.create_dir(&under(at, name)),
         }
         .map_err(|e| DiskError::new("mkdir", self.path(name).display(), e))
     }
@@ -503,7 +534,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => real::sync_dir(&self.path(name)),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.sync_dir(name),
+            DirKind::Sim(disk, at) => disk.sync_dir(&under(at, name)),
         }
         .map_err(|e| DiskError::new("fsync", self.path(name).display(), e))
     }
@@ -513,7 +544,7 @@ impl LogDir {
         let mut entries = match &self.kind {
             DirKind::Real => real::list(&self.path(name)),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.list(name),
+            DirKind::Sim(disk, at) => disk.list(&under(at, name)),
         }
         .map_err(|e| DiskError::new("list", self.path(name).display(), e))?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -525,7 +556,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => real::look(&self.root),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => {
+            DirKind::Sim(disk, _) => {
                 let (free, total) = disk.space();
                 Ok(Look {
                     free,
@@ -544,7 +575,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => real::space(&self.root),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => Ok(disk.space()),
+            DirKind::Sim(disk, _) => Ok(disk.space()),
         }
         .map_err(|e| DiskError::new("statvfs", self.root.display(), e))
     }
@@ -554,7 +585,7 @@ impl LogDir {
         match &self.kind {
             DirKind::Real => rustix::fs::stat(self.path(name)).is_ok(),
             #[cfg(any(test, feature = "sim"))]
-            DirKind::Sim(disk) => disk.exists(name),
+            DirKind::Sim(disk, at) => disk.exists(&under(at, name)),
         }
     }
 }

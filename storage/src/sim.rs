@@ -14,6 +14,7 @@
 //! | `producers` | what is appended, and what must be refused |
 //! | `restart` | the ends of the process and of the machine, and what must be there afterwards |
 //! | `cleaning` | compaction beside everything else |
+//! | `moving` | to another log directory while all this goes on |
 //! | `damage` | bits that flip at rest |
 //! | `model` | what must be in the log |
 //! | `check` | the comparison |
@@ -25,6 +26,7 @@ mod damage;
 mod event;
 pub mod marks;
 mod model;
+mod moving;
 mod producers;
 mod profile;
 mod restart;

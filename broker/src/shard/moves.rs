@@ -236,6 +236,11 @@ impl Shard {
             let left = step.left - step.copied;
             moving.end.set(if left == 0 { end } else { step.end });
             if left < budget && left < LAST_BYTES {
+                if partition.log.borrow().deletion_waits() {
+                    self.work(partition);
+                    corelog_runtime::sleep(PAUSE_MAX).await;
+                    continue;
+                }
                 if synced {
                     return self.take_place(partition, moving, mirror).await;
                 }

@@ -99,7 +99,8 @@ impl Log {
     /// What could be cleaned now; `None` when that is nothing, or while a cleaned segment is being taken over.
     pub fn cleanable(&self, rules: &CompactionRules, now: Timestamp) -> Option<Cleanable> {
         let active = self.segments.len() - 1;
-        if active == 0 || self.failed.is_some() || self.is_swapping() {
+        // ORDER: what an outdated cleaning wrote goes first, or it would take what this one writes under its names along.
+        if active == 0 || self.failed.is_some() || self.is_swapping() || self.is_discarding() {
             return None;
         }
         let mut from = self.cleaned_to;

@@ -25,6 +25,13 @@ impl Log {
             && !self.writes.iter().any(super::append::PendingWrite::is_out)
     }
 
+    /// Whether a deletion waits for file work in front of it ([`Log::take_work`]). Then the log is not to move: what it
+    /// deletes is not copied, and what it waits for (the producer snapshot that speaks for the deleted segments) is not
+    /// written yet.
+    pub fn deletion_waits(&self) -> bool {
+        self.chores.deletes_behind_writes()
+    }
+
     /// The folder is in another log directory now, with everything written, synced.
     ///
     /// # Panics

@@ -7,7 +7,7 @@
 //! are there, or the `.swap` log is whole with its aborted index beside it.
 //! **Not here** what was cleaned (`compaction`), crash leftovers (`recovery::folder`).
 
-use super::work::{NO_BARRIER, Step};
+use super::work::Step;
 use super::{Cursors, Log};
 use crate::compaction::Cleaned;
 use crate::segment::Segment;
@@ -30,6 +30,11 @@ impl Log {
         self.swap.is_some()
     }
 
+    /// Whether files of an outdated cleaning are still to be removed: the next [`Log::take_work`] does.
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.chores.discards()
+    }
+
     /// Names the state of the files: a job's answer counts only if [`Log::is_current`] says so of the number from when
     /// the job was made.
     pub fn layout(&self) -> u64 {
@@ -49,7 +54,7 @@ impl Log {
             });
             let steps = removals.collect();
             if self.failed.is_none() {
-                self.chores.add(steps, NO_BARRIER, None);
+                self.chores.add_discard(steps);
             }
             return Replaced::Outdated;
         }

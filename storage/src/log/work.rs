@@ -219,6 +219,8 @@ struct Chore {
     barrier: Offset,
     index_written: Vec<IndexWritten>,
     swap: bool,
+    /// It removes what a cleaning wrote in vain.
+    discards: bool,
 }
 
 /// Index entries of a segment that are in the file once the work is done.
@@ -235,6 +237,8 @@ struct Running {
     barrier: Offset,
     index_written: Vec<IndexWritten>,
     swap: bool,
+    /// It removes what a cleaning wrote in vain.
+    discards: bool,
 }
 
 /// What a finished work has done.
@@ -253,7 +257,26 @@ impl Chores {
             barrier,
             index_written: index.into_iter().collect(),
             swap: false,
+            discards: false,
         });
+    }
+
+    /// Adds steps that remove what a cleaning wrote in vain.
+    pub(super) fn add_discard(&mut self, steps: Vec<Step>) {
+        self.queue.push_back(Chore {
+            steps,
+            barrier: NO_BARRIER,
+            index_written: Vec::new(),
+            swap: false,
+            discards: true,
+        });
+    }
+
+    /// Whether files of a cleaning are still to be removed: another one would write under their names.
+    pub(super) fn discards(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| running.discards)
+            || self.queue.iter().any(|chore| chore.discards)
     }
 
     /// Adds the steps that give a cleaned segment its names.
@@ -264,6 +287,7 @@ impl Chores {
             barrier: NO_BARRIER,
             index_written: Vec::new(),
             swap: true,
+            discards: false,
         });
     }
 
@@ -282,6 +306,15 @@ impl Chores {
         !self.queue.is_empty() && self.running.is_none()
     }
 
+    /// Whether files are to go behind others that are still to be written.
+    pub(super) fn deletes_behind_writes(&self) -> bool {
+        let mut writes = false;
+        self.queue.iter().any(|chore| {
+            writes |= chore.steps.iter().any(Step::writes);
+            writes && chore.steps.iter().any(|step| step.takes_away().is_some())
+        })
+    }
+
     /// The offset the recovery point must not pass yet.
     pub(super) fn barrier(&self) -> Offset {
         let queued = self.queue.iter().map(|chore| chore.barrier);
@@ -294,17 +327,19 @@ impl Chores {
         let barrier = self.barrier();
         let mut chores = Vec::new();
         let mut index_written = Vec::new();
-        let mut swap = false;
+        let (mut swap, mut discards) = (false, false);
         for chore in self.queue.drain(..) {
             chores.push(chore.steps);
             index_written.extend(chore.index_written);
             swap |= chore.swap;
+            discards |= chore.discards;
         }
         self.running = Some(Running {
             token,
             barrier,
             index_written,
             swap,
+            discards,
         });
         Work {
             token,
@@ -329,6 +364,7 @@ impl Chores {
                         barrier: running.barrier,
                         index_written: index_written.take().unwrap_or_default(),
                         swap,
+                        discards: false,
                     });
                 }
                 swapped

@@ -156,7 +156,9 @@ impl World {
             harm = Harm::Flip;
         }
         match harm {
-            Harm::Flip => self.disk.flip(&path, position, bit),
+            Harm::Flip => self
+                .disk
+                .flip(&self.dir.simulated_name(&path), position, bit),
             Harm::Cut => {
                 let file = self.dir.open_file(&path, crate::disk::Mode::Write).ok()?;
                 file.truncate(position as u64).ok()?;

@@ -64,6 +64,8 @@ events! {
     Retention = 3,
     /// A cleaning begins or goes on.
     Compact = 6,
+    /// The partition moves to the other log directory, or goes on doing so.
+    Move = 6,
     Truncate = 1,
     /// The log starts anew at another offset.
     StartAnew = 1,

@@ -32,6 +32,10 @@ pub const ALL: &[&str] = &[
     "cleaned segment outdated",
     "cleaning done",
     "power cut inside a cleaning",
+    "moved to another log directory",
+    "cleaned while it was copied",
+    "power cut inside a move",
+    "copy promoted",
     // Recovery.
     "torn end cut",
     "recovery point beyond the end",

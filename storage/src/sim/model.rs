@@ -25,6 +25,8 @@ pub(super) struct Model {
     pub opened: Offset,
     /// Below it a cleaning may have been.
     pub clean_to: Offset,
+    /// The farthest start there was.
+    pub deleted_to: Offset,
     /// The high watermark when the last cleaning began: what it threw away, it did because of what lies below.
     pub decided_to: Offset,
     /// A mistake: see [`super::Mistake::ForgetTransaction`].
@@ -85,6 +87,7 @@ impl Model {
         self.start = offset;
         self.end = offset;
         self.clean_to = offset;
+        self.deleted_to = offset;
         self.decided_to = offset;
         self.begins.clear();
     }

@@ -88,7 +88,7 @@ impl Profile {
             commit: r.pick(&[0, 100, 1000]),
             ..chances
         };
-        let full = r.one_in(3);
+        let (full, moves) = (r.one_in(3), r.one_in(3));
         let swarm = |r: &mut Random, event: Event| {
             // Every run leaves some things out: then others get further.
             let often = r.pick(&[0, 1, 3, 3, 3, 6]);
@@ -99,6 +99,7 @@ impl Profile {
             };
             match event {
                 Event::Fill if !full => 0,
+                Event::Move if !moves => 0,
                 // With each all that was reached before is gone.
                 Event::StartAnew if !r.one_in(4) => 0,
                 Event::Compact if compact => event.weight() * often.max(1) * 3,

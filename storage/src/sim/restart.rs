@@ -90,6 +90,7 @@ impl World {
         }
         let mut floor = self.fall(blow);
         (self.sync, self.work, self.cleaning) = (None, None, None);
+        self.mirror = None;
         self.writes.clear();
         let mut tries = 0;
         let (log, recovered) = loop {
@@ -176,15 +177,20 @@ impl World {
         }
     }
 
-    /// Starts as a broker does: the marker, the checkpoints, the log.
-    pub(super) fn start(&self) -> Result<(Log, Recovered), StartError> {
+    /// Starts as a broker does: where the log lies, the marker, the checkpoints, the log.
+    pub(super) fn start(&mut self) -> Result<(Log, Recovered), StartError> {
+        self.resolve_moves()
+            .map_err(|error| StartError::Layout(error.into()))?;
         let clean_shutdown = self.dir.take_clean_shutdown()?.is_some();
         if clean_shutdown {
             reached("opened after a clean stop");
         }
         let offset = |file| -> Result<Offset, LayoutError> {
-            let offsets: BTreeMap<TopicPartition, Offset> = self.dir.read_offsets(file)?;
-            Ok(offsets.get(&partition()).copied().unwrap_or(Offset::ZERO))
+            let own: BTreeMap<TopicPartition, Offset> = self.dir.read_offsets(file)?;
+            // A log that moved just before is still in the files of the directory it left.
+            let other = self.other.read_offsets(file)?;
+            let found = own.get(&partition()).or_else(|| other.get(&partition()));
+            Ok(found.copied().unwrap_or(Offset::ZERO))
         };
         let open = Open {
             recovery_point: offset(name::RECOVERY_POINTS)?,
@@ -206,7 +212,10 @@ impl World {
 
     /// Nothing below `floor` is lost, nothing that was not appended is there, all books agree.
     fn after_opening(&mut self, floor: Offset, restarted: bool) -> Outcome {
+        self.lies_once()?;
         let (start, end) = (self.log.start_offset(), self.log.end_offset());
+        // A crash may bring deleted records back, and the next start find the checkpoint of the directory that says so.
+        self.model.deleted_to = self.model.deleted_to.max(self.model.start);
         self.detail(format!("-> {start}..{end}"));
         let anew = self.anew.take();
         let old = end <= self.model.start && !self.log.producers().is_empty();
@@ -241,7 +250,7 @@ impl World {
             self.model.cut(end);
             require!(
                 Acknowledged,
-                start <= self.model.start || start == end || anew.is_some(),
+                start <= self.model.deleted_to || start == end || anew.is_some(),
                 "the start went from {} to {start}",
                 self.model.start
             );
@@ -344,7 +353,7 @@ impl World {
         let Some(entry) = found else { return };
         let name = format!("{}/{}", self.log.folder, entry.name);
         if wanted == Content::Index {
-            self.disk.flip(&name, 3, 0);
+            self.disk.flip(&self.dir.simulated_name(&name), 3, 0);
         } else if let Ok(file) = self.dir.open_file(&name, Mode::Write) {
             let _ = file.truncate(entry.size + 1);
         }

@@ -20,6 +20,7 @@ use super::{Mistake, Options};
 use crate::checkpoint::name;
 use crate::disk::sim::{Blow, Chances, Disk, Random};
 use crate::disk::{DiskError, LogDir};
+use crate::disks::mirror::Mirror;
 use crate::log::{Log, Sync, Work, WorkOutcome, Write};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
@@ -34,7 +35,13 @@ pub(super) struct World {
     pub random: Random,
     pub profile: Profile,
     pub disk: Disk,
+    /// The log directory that the log lies in.
     pub dir: LogDir,
+    /// The other one.
+    pub other: LogDir,
+    pub mirror: Option<Mirror>,
+    /// The log left the other one, and its checkpoints do not know yet.
+    pub left: bool,
     pub log: Log,
     pub model: Model,
     clock: i64,
@@ -73,6 +80,7 @@ impl World {
         let disk = Disk::new(options.seed);
         disk.set_nature(profile.sector, profile.order);
         let dir = LogDir::simulated(&disk);
+        let other = LogDir::simulated_at(&disk, "other").expect("a good disk takes a directory");
         let log = Log::create(&dir, &partition(), profile.settings.clone(), EPOCH)
             .expect("a good disk takes a new log");
         Self {
@@ -86,6 +94,9 @@ impl World {
             profile,
             disk,
             dir,
+            other,
+            mirror: None,
+            left: false,
             log,
             model: Model {
                 forgets_transactions: options.mistake == Some(Mistake::ForgetTransaction),
@@ -212,6 +223,7 @@ impl World {
             Event::DeleteRecords => self.delete_records(),
             Event::Retention => self.retain(),
             Event::Compact => self.compact(),
+            Event::Move => self.copy_elsewhere(),
             Event::Truncate => self.truncate(),
             Event::StartAnew => self.start_anew(),
             Event::Wait => {
@@ -254,6 +266,7 @@ impl World {
                     "sync" => reached("power cut inside a sync"),
                     "write" => reached("power cut inside a write"),
                     "cleaning" => reached("power cut inside a cleaning"),
+                    "moving" => reached("power cut inside a move"),
                     _ => {}
                 }
             }
@@ -528,7 +541,7 @@ impl World {
         match written {
             Ok(()) => {
                 self.recovery_checkpoint = point;
-                Ok(())
+                self.forget_in_the_other()
             }
             Err(error) if error.is_full() => self.blame(&error),
             Err(error) => self.disk_failed(&error),

@@ -322,7 +322,8 @@ fn whatever_happens_to_a_log_while_it_is_copied_the_copy_is_the_log() {
             cleaned += u32::from(log.end_offset() == end && log.size() < size);
             cut += u32::from(log.end_offset() < end);
         }
-        // As the owner does before the end: nothing is out.
+        // As the owner does before the end: nothing is out, and no deletion waits.
+        flush(&mut log);
         assert!(log.is_still());
         let segments = log.segments_written();
         let expected: Vec<(String, Vec<u8>)> = segments
@@ -356,4 +357,29 @@ fn whatever_happens_to_a_log_while_it_is_copied_the_copy_is_the_log() {
         assert_eq!((log.start_offset(), log.end_offset()), (start, end));
     }
     assert!(cleaned > 100 && cut > 100, "{cleaned} and {cut}");
+}
+
+#[test]
+fn a_deletion_that_waits_for_a_snapshot_is_done_before_a_move_ends() {
+    let (_, _, _, _, mut log) = world();
+    append(&mut log, 0..3);
+    for number in 3..30 {
+        log.append([batch(number)], Origin::Client, LeaderEpoch(0), NOW)
+            .unwrap();
+    }
+    while let Some(write) = log.take_write() {
+        log.written(write.token, write.run().map_err(DiskError::into_io))
+            .unwrap();
+        let sync = log.take_sync().unwrap();
+        log.synced(sync.token, sync.run().map_err(DiskError::into_io))
+            .unwrap();
+    }
+    log.set_high_watermark(log.end_offset());
+    assert!(!log.deletion_waits());
+    log.delete_records_before(Offset(15));
+    log.apply_retention(NOW).unwrap().expect("segments are due");
+    assert!(log.deletion_waits(), "no snapshot speaks for them yet");
+    let work = log.take_work().unwrap();
+    log.worked(work.run()).unwrap();
+    assert!(!log.deletion_waits());
 }

@@ -232,3 +232,30 @@ fn a_log_that_begins_anew_above_its_end_never_goes_back_to_offsets_given_out() {
     let (log, _) = Log::open(&dir, &partition(), settings, &open, &mut |_| {}).unwrap();
     assert!(log.end_offset() >= Offset(6), "{}", log.end_offset());
 }
+
+#[test]
+fn what_an_outdated_cleaning_wrote_goes_before_another_writes_under_its_names() {
+    let disk = Disk::new(46);
+    let mut log = create(&disk, tiny_segments());
+    for round in 0..30 {
+        put(&mut log, round, &[("k", Some(&"v".repeat(200)))]);
+    }
+    let range = log.cleanable(&RULES, NOW).unwrap();
+    let mut job = log.clean(range, options(NOW));
+    let cleaned = next_cleaned(&mut job).unwrap();
+    // A truncation meanwhile.
+    let plan = log.truncate_to(log.end_offset() - 1, NOW).unwrap();
+    log.truncated(plan.run()).unwrap();
+    log.set_high_watermark(log.end_offset());
+    put(&mut log, 40, &[("k", Some("new"))]);
+    assert_eq!(log.replace(cleaned), Replaced::Outdated);
+    assert_eq!(
+        log.cleanable(&RULES, NOW),
+        None,
+        "its files are there still"
+    );
+    let work = log.take_work().unwrap();
+    assert_eq!(log.cleanable(&RULES, NOW), None, "they are being removed");
+    log.worked(work.run()).unwrap();
+    assert!(clean_once(&mut log, &options(NOW)));
+}
