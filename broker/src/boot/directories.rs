@@ -273,6 +273,11 @@ impl Directories {
                         path.display()
                     );
                 } else if is_whole(directory, &folder, &name, image) {
+                    // ORDER: that the original lost its name is durable before the copy has it: the process may have
+                    // ended between that renaming and its sync, and a power cut would bring the original back.
+                    for other in self.all.iter() {
+                        other.sync_dir("")?;
+                    }
                     directory.rename(&folder, &name.to_string())?;
                     directory.sync_dir("")?;
                     tracing::warn!(

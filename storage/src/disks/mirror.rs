@@ -216,8 +216,11 @@ impl Mirror {
             .rename(&self.future, &folder)
             .and_then(|()| self.target.sync_dir(""));
         if let Err(error) = renamed {
-            // ORDER: the copy gives the name back first.
-            let _ = self.target.rename(&folder, &self.future);
+            // ORDER: the copy gives the name back first, durably, if its disk still can.
+            let _ = self
+                .target
+                .rename(&folder, &self.future)
+                .and_then(|()| self.target.sync_dir(""));
             self.source
                 .rename(&deleted, &folder)
                 .and_then(|()| self.source.sync_dir(""))

@@ -115,6 +115,9 @@ impl World {
                 if is_anywhere {
                     directory.remove_dir(future)?;
                 } else {
+                    // ORDER: that the original lost its name is durable before the copy has it.
+                    self.dir.sync_dir("")?;
+                    self.other.sync_dir("")?;
                     directory.rename(future, &folder(&partition()))?;
                     directory.sync_dir("")?;
                     reached("copy promoted");
