@@ -217,6 +217,11 @@ impl PendingWrite {
         self.base
     }
 
+    /// It is to be handed out again.
+    pub(super) fn repeat(&mut self) {
+        self.state = WriteState::Waiting;
+    }
+
     pub(super) fn is_out(&self) -> bool {
         matches!(self.state, WriteState::Out(_))
     }

@@ -290,7 +290,8 @@ impl Log {
 }
 
 impl Truncate {
-    /// Bring the recovery-point checkpoint down to this before the plan runs: it must not name what is cut.
+    /// Bring the recovery-point checkpoint down to this before the plan runs, in every log directory that has one of the
+    /// partition: it must not name what is cut.
     pub fn recovery_point(&self) -> Offset {
         let kept = self.bases.partition_point(|base| *base < self.to);
         let base = self.bases[kept.saturating_sub(1)];

@@ -46,6 +46,10 @@ impl Log {
             segment.file = None;
             segment.index_file = None;
         }
+        // What was written behind a gap, where the disk had been full, did not come along: it is written again.
+        for write in &mut self.writes {
+            write.repeat();
+        }
         self.active.reserved = self.segment().written;
         self.unsynced.clear();
         // A segment that was rolled meanwhile gets its file here with its first write.

@@ -291,7 +291,9 @@ impl World {
             ));
         };
         let unprovoked = |error: String| violation(Checker::Unprovoked, error);
-        self.write_offsets(name::RECOVERY_POINTS, plan.recovery_point())
+        self.other
+            .write_offsets(name::RECOVERY_POINTS, [])
+            .and_then(|()| self.write_offsets(name::RECOVERY_POINTS, plan.recovery_point()))
             .map_err(|error| unprovoked(error.to_string()))?;
         self.recovery_checkpoint = plan.recovery_point();
         self.log
@@ -317,20 +319,20 @@ impl World {
             let same = |one: &AbortedTransaction| {
                 (one.producer, one.first_offset, one.last_offset) == (producer, begun, marker)
             };
-            if begun < first && marker >= start && !told.iter().any(same) {
+            let must = begun < first && marker >= start.max(self.model.clean_to);
+            if must && !told.iter().any(same) {
                 self.model.forget_before(producer, first);
             }
         }
         for (producer, known) in self.model.producers() {
             let state = self.log.producers().state(producer);
-            let seen = state.map(|state| {
-                (
-                    state.epoch(),
-                    state.coordinator_epoch(),
-                    state.transaction(),
-                )
+            let seen = state.is_some_and(|state| {
+                let cleaned = known.marker < self.model.clean_to;
+                let coordinator = state.coordinator_epoch() == known.coordinator_epoch;
+                (state.epoch(), state.transaction()) == (known.epoch, known.transaction)
+                    && (coordinator || cleaned)
             });
-            if seen != Some((known.epoch, known.coordinator_epoch, known.transaction)) {
+            if !seen {
                 self.model.forget_before(producer, first);
             }
         }

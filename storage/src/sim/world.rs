@@ -738,7 +738,12 @@ impl World {
         if point >= self.recovery_checkpoint {
             return Ok(true);
         }
-        match self.write_offsets(name::RECOVERY_POINTS, point) {
+        // Also what the directory that the log left says of it: it may come back there.
+        let lowered = self
+            .other
+            .write_offsets(name::RECOVERY_POINTS, [])
+            .and_then(|()| self.write_offsets(name::RECOVERY_POINTS, point));
+        match lowered {
             Ok(()) => {
                 self.recovery_checkpoint = point;
                 Ok(true)

@@ -383,3 +383,33 @@ fn a_deletion_that_waits_for_a_snapshot_is_done_before_a_move_ends() {
     log.worked(work.run()).unwrap();
     assert!(!log.deletion_waits());
 }
+
+#[test]
+fn what_was_written_behind_a_gap_is_written_again_in_the_new_place() {
+    let (_, _, source, target, mut log) = world();
+    append(&mut log, 0..2);
+    log.append([batch(2)], Origin::Client, LeaderEpoch(0), NOW)
+        .unwrap();
+    let first = log.take_write().unwrap();
+    log.append([batch(3)], Origin::Client, LeaderEpoch(0), NOW)
+        .unwrap();
+    let second = log.take_write().unwrap();
+    // The second finds room, the first does not.
+    let outcome = second.run().map_err(DiskError::into_io);
+    log.written(second.token, outcome).unwrap();
+    let full = Err(std::io::ErrorKind::StorageFull.into());
+    log.written(first.token, full).unwrap_err();
+    assert_eq!(log.written_offset(), Offset(2));
+    let mut mirror = Mirror::begin(&source, &target, &partition(), 7).unwrap();
+    assert!(log.is_still());
+    mirror
+        .finish(&log.segments_written(), log.layout(), 9)
+        .unwrap();
+    log.relocated(target.clone());
+    flush(&mut log);
+    assert_eq!(log.written_offset(), Offset(4));
+    let whole = bytes(&target, "orders-0");
+    assert_eq!(whole.len() as u64, log.size());
+    let log = opened(&target, Offset::ZERO);
+    assert_eq!(log.end_offset(), Offset(4));
+}
