@@ -1,4 +1,4 @@
-//! The group coordinator: classic consumer groups and committed offsets, one [`Coordinator`] per partition of
+//! The group coordinator: groups of both consumer protocols and committed offsets, one [`Coordinator`] per partition of
 //! `__consumer_offsets`.
 //!
 //! Owns every group whose id hashes to its partition, their members, timers and offsets.
@@ -15,10 +15,12 @@ use bytes::Bytes;
 use corelog_storage::producer::Guard;
 
 mod classic;
+mod consumer;
 mod coordinator;
 mod error;
 mod log;
 mod message;
+mod metadata;
 mod offsets;
 mod random;
 mod settings;
@@ -27,16 +29,22 @@ mod step;
 mod tests;
 mod timers;
 
+pub use consumer::Refusal;
+pub use consumer::assignor::Assignor;
+pub(crate) use consumer::check::request as check_heartbeat;
+pub use consumer::migrate::MigrationPolicy;
+pub use consumer::regex::{Resolution, Resolve};
 pub use coordinator::Coordinator;
 pub use error::{AppendError, GroupError, ProducerFault};
 pub use message::{
-    CommitPartition, CommitTopic, CommittedTopic, DeleteGroup, DescribeGroup, DescribedGroup,
-    DescribedMember, FetchTopic, FetchedPartition, FetchedTopic, Heartbeat, JoinGroup,
-    JoinProtocol, JoinedGroup, JoinedMember, LeaveGroup, LeavingMember, LeftMember, ListGroups,
-    ListedGroup, Marker, OffsetCommit, OffsetDelete, OffsetFetch, Reply, Request, SyncGroup,
-    SyncedGroup, Token, TxnOffsetCommit,
+    CommitPartition, CommitTopic, CommittedTopic, ConsumerBeat, ConsumerHeartbeat, DeleteGroup,
+    DescribeGroup, DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember,
+    FetchTopic, FetchedPartition, FetchedTopic, Heartbeat, JoinGroup, JoinProtocol, JoinedGroup,
+    JoinedMember, LeaveGroup, LeavingMember, LeftMember, ListGroups, ListedGroup, Marker,
+    OffsetCommit, OffsetDelete, OffsetFetch, Reply, Request, SyncGroup, SyncedGroup, Token,
+    TxnOffsetCommit,
 };
-pub use settings::GroupSettings;
+pub use settings::{ConsumerSettings, GroupSettings};
 
 /// The moment of a step. Timers follow the steady clock, stored timestamps the wall clock, so that a stepped wall clock
 /// expires nobody.
@@ -62,6 +70,8 @@ pub enum Event {
     Tick,
     /// These topics are gone: their committed offsets go too.
     TopicsDeleted(Vec<String>),
+    /// The answer to an [`Effects::resolve`].
+    Resolved(Resolution),
     /// Every append up to and including this one is as safe as the offsets topic makes it (acks=all).
     Appended(Ticket),
     /// This append and all later ones were refused; their changes are taken back and their waiters told.
@@ -91,6 +101,8 @@ pub struct Effects {
     pub append: Option<Append>,
     /// Answers to release now.
     pub replies: Vec<(Token, Reply)>,
+    /// Regular expressions to be resolved where it may take its time; each is answered by [`Event::Resolved`].
+    pub resolve: Vec<Resolve>,
 }
 
 /// Records to append in this order. They may be cut into several batches between any two records.
@@ -134,7 +146,7 @@ pub struct Record {
     pub timestamp_ms: i64,
 }
 
-/// The types of groups; only classic ones are coordinated so far.
+/// The types of groups; classic and consumer groups are coordinated so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupType {
     /// Clients assign (`JoinGroup`, `SyncGroup`), or only commit.
@@ -178,6 +190,10 @@ pub enum ReplayError {
     #[error("the value does not decode")]
     Value,
 }
+
+/// Bytes of an id or a name. With a UUID behind it, it still fits an `i16` length.
+const TEXT_SIZE_MAX: usize = 32_000;
+const _: () = assert!(TEXT_SIZE_MAX + 37 <= i16::MAX as usize);
 
 /// The topic whose partitions keep groups and offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -17,6 +17,8 @@ pub(crate) mod alter_configs;
 pub(crate) mod alter_partition_reassignments;
 pub(crate) mod alter_replica_log_dirs;
 pub(crate) mod api_versions;
+pub(crate) mod consumer_group_describe;
+pub(crate) mod consumer_group_heartbeat;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_groups;
@@ -131,6 +133,8 @@ apis! {
     DescribeProducers         0..=0   => describe_producers;
     DescribeTransactions      0..=0   => describe_transactions;
     ListTransactions          0..=2   => list_transactions;
+    ConsumerGroupHeartbeat    0..=1   => consumer_group_heartbeat;
+    ConsumerGroupDescribe     0..=1   => consumer_group_describe;
     ListConfigResources       0..=1   => list_config_resources;
     DescribeTopicPartitions   0..=0   => describe_topic_partitions;
 }

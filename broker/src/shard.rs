@@ -439,6 +439,7 @@ fn group_settings(config: &crate::config::broker::GroupConfig) -> GroupSettings 
         offset_metadata_size_max: config.offset_metadata_max_bytes,
         offsets_retention_ms: config.offsets_retention_ms,
         offsets_retention_check_interval_ms: unsigned(config.offsets_retention_check_interval_ms),
+        consumer: config.consumer.clone(),
         ..GroupSettings::default()
     }
 }

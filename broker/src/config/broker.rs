@@ -15,6 +15,7 @@ use super::listener::{Endpoint, Listener, SecurityProtocol, parse_protocol_map};
 use super::properties::{FileText, PropertiesError, StaticSettings};
 use super::setting::{Status, Type, UpdateMode, Value, split_list};
 use super::{broker_settings, setting};
+use crate::group::{Assignor, ConsumerSettings, MigrationPolicy};
 
 /// How shards talk to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +178,8 @@ pub struct GroupConfig {
     pub offsets_topic_replication_factor: i16,
     /// `offsets.topic.segment.bytes`.
     pub offsets_topic_segment_bytes: i32,
+    /// `group.consumer.*`.
+    pub consumer: ConsumerSettings,
 }
 
 /// Transactions and `__transaction_state`.
@@ -422,7 +425,42 @@ impl GroupConfig {
             offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
             offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
+            consumer: consumer_settings(values),
         }
+    }
+}
+
+/// Groups of KIP-848.
+fn consumer_settings(values: Values<'_>) -> ConsumerSettings {
+    let int = |name: &str| values.int(&format!("group.consumer.{name}"));
+    let long = |name: &str| values.number(&format!("group.consumer.{name}"));
+    let protocols = values.list("group.coordinator.rebalance.protocols");
+    let assignors = values.list("group.consumer.assignors");
+    ConsumerSettings {
+        enabled: protocols.iter().any(|name| name.trim() == "consumer"),
+        session_timeout_ms: int("session.timeout.ms"),
+        session_timeout_ms_range: (int("min.session.timeout.ms"), int("max.session.timeout.ms")),
+        heartbeat_interval_ms: int("heartbeat.interval.ms"),
+        heartbeat_interval_ms_range: (
+            int("min.heartbeat.interval.ms"),
+            int("max.heartbeat.interval.ms"),
+        ),
+        assignment_interval_ms: long("assignment.interval.ms"),
+        assignment_interval_ms_range: (
+            long("min.assignment.interval.ms"),
+            long("max.assignment.interval.ms"),
+        ),
+        members_max: values.size("group.consumer.max.size"),
+        assignors: assignors
+            .iter()
+            .filter_map(|name| Assignor::find(name.trim()))
+            .collect(),
+        migration_policy: MigrationPolicy::from_name(
+            &values
+                .text("group.consumer.migration.policy")
+                .unwrap_or_default(),
+        ),
+        regex_refresh_interval_ms: long("regex.refresh.interval.ms"),
     }
 }
 

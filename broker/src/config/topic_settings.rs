@@ -102,9 +102,9 @@ pub static TOPIC: &[Setting] = &[
 /// Group settings (KIP-848, KIP-932, KIP-1071).
 #[rustfmt::skip]
 pub static GROUP: &[Setting] = &[
-    scoped("consumer.assignment.interval.ms", Int, Is("1000"), AtLeast(0), Medium, Public, &[("group.consumer.assignment.interval.ms", 1)], Accepted("The consumer group protocol of KIP-848 is not served yet.")),
-    scoped("consumer.heartbeat.interval.ms", Int, Is("5000"), AtLeast(1), Medium, Public, &[("group.consumer.heartbeat.interval.ms", 1)], Accepted("The consumer group protocol of KIP-848 is not served yet.")),
-    scoped("consumer.session.timeout.ms", Int, Is("45000"), AtLeast(1), Medium, Public, &[("group.consumer.session.timeout.ms", 1)], Accepted("The consumer group protocol of KIP-848 is not served yet.")),
+    scoped("consumer.assignment.interval.ms", Int, Is("1000"), AtLeast(0), Medium, Public, &[("group.consumer.assignment.interval.ms", 1)], Supported("Least time between two assignments of the group.")),
+    scoped("consumer.heartbeat.interval.ms", Int, Is("5000"), AtLeast(1), Medium, Public, &[("group.consumer.heartbeat.interval.ms", 1)], Supported("How often members of the group are told to send heartbeats.")),
+    scoped("consumer.session.timeout.ms", Int, Is("45000"), AtLeast(1), Medium, Public, &[("group.consumer.session.timeout.ms", 1)], Supported("How long a member of the group may be silent.")),
     scoped("share.assignment.interval.ms", Int, Is("1000"), AtLeast(0), Medium, Public, &[("group.share.assignment.interval.ms", 1)], Accepted("Share groups are not served yet.")),
     scoped("share.auto.offset.reset", String, Is("latest"), ShareReset, Medium, Public, &[], Accepted("Share groups are not served yet.")),
     scoped("share.delivery.count.limit", Int, Is("5"), AtLeast(2), Medium, Public, &[("group.share.delivery.count.limit", 1)], Accepted("Share groups are not served yet.")),

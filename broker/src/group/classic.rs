@@ -23,6 +23,7 @@ use super::{
     Reply, SyncedGroup, Token, java_hash, log,
 };
 
+mod convert;
 mod join;
 mod presence;
 mod rebalance;

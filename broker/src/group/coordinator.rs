@@ -9,14 +9,20 @@
 //! Not here: what a group does (`classic`, `offsets`).
 
 mod commits;
+mod consumers;
+mod expiry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use self::commits::write_marker;
+use self::consumers::become_protocol;
+use self::expiry::write_deletions;
 use super::classic::{ClassicGroup, State};
+use super::consumer::ConsumerGroup;
+use super::consumer::replay::Entry;
 use super::log::{self, Stored};
+use super::metadata::Metadata;
 use super::offsets::{Change, Committed, Offsets};
 use super::random::Random;
 use super::step::{After, Alarm, Outcomes, Step};
@@ -24,16 +30,21 @@ use super::timers::Timers;
 use super::{
     Append, AppendError, CommittedTopic, Effects, Event, GroupError, GroupSettings, GroupType,
     JoinGroup, ListGroups, ListedGroup, Now, OffsetDelete, OffsetFetch, Outcome, ReplayError,
-    Reply, Request, Ticket, Token, Writer,
+    Reply, Request, TEXT_SIZE_MAX, Ticket, Token, Writer,
 };
+use crate::metadata::{Delta, Image};
+
+/// Groups by id.
+type Groups = BTreeMap<Arc<str>, Box<Group>>;
 
 /// All groups of one partition of `__consumer_offsets`.
 #[derive(Debug)]
 pub struct Coordinator {
     partition: i32,
     settings: Arc<GroupSettings>,
+    metadata: Metadata,
     phase: Phase,
-    groups: BTreeMap<Arc<str>, Box<Group>>,
+    groups: Groups,
     timers: Timers<Alarm>,
     random: Random,
     appends: VecDeque<(Ticket, Vec<After>)>,
@@ -62,8 +73,9 @@ struct Group {
 }
 
 #[derive(Debug)]
-enum Protocol {
-    Classic(ClassicGroup),
+pub(super) enum Protocol {
+    Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
 }
 
 impl Coordinator {
@@ -72,6 +84,7 @@ impl Coordinator {
     pub fn new(partition: i32, settings: Arc<GroupSettings>, seed: u64) -> Self {
         Self {
             partition,
+            metadata: Metadata::new(settings.consumer.assignment_interval_ms),
             settings,
             phase: Phase::Loading,
             groups: BTreeMap::new(),
@@ -131,20 +144,63 @@ impl Coordinator {
             } => {
                 let id: Arc<str> = group.into();
                 let group = self.group_or_new(&id);
-                group.protocol = Protocol::Classic(ClassicGroup::restore(id, *value));
+                group.protocol = Protocol::Classic(Box::new(ClassicGroup::restore(id, *value)));
             }
             Stored::ClassicGroup { group, value: None } => {
-                let emptied = self.groups.get_mut(&*group).is_some_and(|kept| {
-                    kept.protocol = Protocol::Classic(ClassicGroup::simple(group.as_str().into()));
-                    kept.offsets.is_empty()
-                });
-                if emptied {
-                    self.groups.remove(&*group);
+                // The end of a classic group may have been written before the beginning of a consumer group, or after:
+                // an older broker writes it for whatever it deletes.
+                if self
+                    .groups
+                    .get(&*group)
+                    .is_some_and(|kept| kept.as_classic().is_some())
+                {
+                    self.forget_protocol(&group);
                 }
             }
+            Stored::Consumer { group, entry } => self.replay_consumer(&group, entry),
             Stored::Unknown => self.records_skipped += 1,
         }
         Ok(())
+    }
+
+    /// The group is no more but what its offsets make of it.
+    fn forget_protocol(&mut self, id: &str) {
+        let emptied = self.groups.get_mut(id).is_some_and(|kept| {
+            kept.protocol = Protocol::Classic(Box::new(ClassicGroup::simple(id.into())));
+            kept.offsets.is_empty()
+        });
+        if emptied {
+            self.groups.remove(id);
+        }
+    }
+
+    /// A record of a consumer group. Deletions of what there is not make no group, and a classic group that is in the
+    /// log, not only in its offsets, is not replaced.
+    fn replay_consumer(&mut self, id: &str, entry: Entry) {
+        let kept = self.groups.get_mut(id);
+        let is_consumer = kept
+            .as_ref()
+            .is_some_and(|kept| kept.as_classic().is_none());
+        if let Entry::Group(None) = entry {
+            if is_consumer {
+                self.forget_protocol(id);
+            }
+            return;
+        }
+        if !is_consumer {
+            let classic = kept.and_then(|kept| kept.as_classic());
+            if entry.is_tombstone() || classic.is_some_and(|classic| !classic.is_simple()) {
+                return;
+            }
+            let id: Arc<str> = id.into();
+            let protocol = Protocol::Consumer(Box::new(ConsumerGroup::new(id.clone())));
+            self.group_or_new(&id).protocol = protocol;
+        }
+        if let Some(Protocol::Consumer(group)) =
+            self.groups.get_mut(id).map(|kept| &mut kept.protocol)
+        {
+            group.replay(entry);
+        }
     }
 
     fn replay_offset(
@@ -199,6 +255,7 @@ impl Coordinator {
     fn drop_if_trivial(&mut self, id: &str) {
         let trivial = |group: &Group| match &group.protocol {
             Protocol::Classic(classic) => group.offsets.is_empty() && classic.is_simple(),
+            Protocol::Consumer(_) => false,
         };
         if self.groups.get(id).is_some_and(|group| trivial(group)) {
             self.groups.remove(id);
@@ -229,6 +286,10 @@ impl Coordinator {
         for group in groups.values_mut() {
             match &mut group.protocol {
                 Protocol::Classic(classic) => classic.resume(&mut cx),
+                Protocol::Consumer(group) => {
+                    group.read_whole();
+                    group.resume(&mut cx);
+                }
             }
         }
         self.finish(out)
@@ -247,16 +308,32 @@ impl Coordinator {
             );
         }
         for group in self.groups.values_mut() {
-            let Protocol::Classic(classic) = &mut group.protocol;
-            replies.extend(classic.abandon());
+            if let Protocol::Classic(classic) = &mut group.protocol {
+                replies.extend(classic.abandon());
+            }
         }
         self.timers.clear();
         self.groups.clear();
         self.transactional.clear();
         Effects {
-            append: None,
             replies,
+            ..Effects::default()
         }
+    }
+
+    /// The metadata before there is a change to follow; the first thing a coordinator is told.
+    pub fn set_metadata(&mut self, image: Arc<Image>, assignment_interval_ms: i64) {
+        self.metadata.set(image, assignment_interval_ms);
+    }
+
+    /// The metadata has changed. Groups act on it with their members' next requests.
+    pub fn follow_metadata(
+        &mut self,
+        image: Arc<Image>,
+        delta: &Delta,
+        assignment_interval_ms: i64,
+    ) {
+        self.metadata.follow(image, delta, assignment_interval_ms);
     }
 
     /// One event. The shell hands `Effects::append` to the log before it steps this coordinator again.
@@ -267,6 +344,7 @@ impl Coordinator {
             _ if self.phase != Phase::Active => {}
             Event::Tick => self.tick(now, &mut out),
             Event::TopicsDeleted(topics) => self.forget_topics(now, &topics, &mut out),
+            Event::Resolved(resolution) => self.resolved(now, resolution, &mut out),
             Event::Appended(through) => self.appended(now, through, &mut out),
             Event::AppendFailed { from, error } => self.append_failed(now, from, error, &mut out),
             Event::AppendRefused { ticket, error } => {
@@ -281,13 +359,10 @@ impl Coordinator {
         self.timers.next()
     }
 
-    fn context<'a>(
-        &'a mut self,
-        now: Now,
-        out: &'a mut Outcomes,
-    ) -> (Step<'a>, &'a mut BTreeMap<Arc<str>, Box<Group>>) {
+    fn context<'a>(&'a mut self, now: Now, out: &'a mut Outcomes) -> (Step<'a>, &'a mut Groups) {
         let Self {
             settings,
+            metadata,
             timers,
             random,
             groups,
@@ -297,6 +372,7 @@ impl Coordinator {
             Step {
                 now,
                 settings,
+                metadata,
                 timers,
                 random,
                 out,
@@ -310,7 +386,9 @@ impl Coordinator {
         let Outcomes {
             records,
             replies,
-            after,
+            mut after,
+            undo,
+            resolve,
             writer,
         } = out;
         if records.is_empty() && !matches!(writer, Writer::Marker(_)) {
@@ -318,13 +396,19 @@ impl Coordinator {
                 after.is_empty(),
                 "what waits for an append came with records"
             );
+            assert!(undo.is_empty(), "every change of a group has its record");
             return Effects {
                 append: None,
                 replies,
+                resolve,
             };
         }
         let ticket = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = ticket;
+        if !undo.is_empty() {
+            self.note_ticket(&undo, ticket);
+            after.push(After::Changed(undo));
+        }
         for after in &after {
             let After::Offsets { group, changes } = after else {
                 continue;
@@ -344,6 +428,7 @@ impl Coordinator {
                 records,
             }),
             replies,
+            resolve,
         }
     }
 
@@ -361,6 +446,14 @@ impl Coordinator {
             return;
         }
         match request {
+            Request::ConsumerHeartbeat(request) => {
+                self.consumer_heartbeat(now, token, &request, out);
+            }
+            Request::DescribeConsumerGroup(request) => {
+                let described = self.describe_consumers(&request.group_id);
+                out.replies
+                    .push((token, Reply::DescribeConsumerGroup(described)));
+            }
             Request::JoinGroup(request) => self.join_group(now, token, *request, out),
             Request::OffsetCommit(request) => self.commit(now, token, request, out),
             Request::TxnOffsetCommit(request) => {
@@ -368,8 +461,8 @@ impl Coordinator {
             }
             Request::Marker(marker) => write_marker(token, marker, out),
             Request::OffsetFetch(request) => {
-                out.replies
-                    .push((token, Reply::OffsetFetch(Ok(self.fetch(request)))));
+                let fetched = self.fetch(request);
+                out.replies.push((token, Reply::OffsetFetch(fetched)));
             }
             Request::OffsetDelete(request) => self.delete_offsets(now, token, request, out),
             Request::DeleteGroup(request) => self.delete_group(now, token, &request.group_id, out),
@@ -382,7 +475,10 @@ impl Coordinator {
                     .groups
                     .get(&*request.group_id)
                     .ok_or(GroupError::GroupIdNotFound);
-                let described = group.map(|group| group.classic().describe());
+                let described = group.and_then(|group| {
+                    let classic = group.as_classic().ok_or(GroupError::NotClassicGroup)?;
+                    Ok(classic.describe())
+                });
                 out.replies.push((token, Reply::DescribeGroup(described)));
             }
             Request::SyncGroup(_) | Request::Heartbeat(_) | Request::LeaveGroup(_) => {
@@ -399,6 +495,9 @@ impl Coordinator {
             Phase::Loading | Phase::Active => {}
         }
         let group_id = request.group_id().unwrap_or_default();
+        if matches!(request, Request::ConsumerHeartbeat(_)) && !self.settings.consumer.enabled {
+            return Err(GroupError::UnsupportedVersion);
+        }
         let members_only = matches!(
             request,
             Request::JoinGroup(_)
@@ -430,38 +529,48 @@ impl Coordinator {
 
     fn join_group(&mut self, now: Now, token: Token, request: JoinGroup, out: &mut Outcomes) {
         let known = self.groups.contains_key(&*request.group_id);
-        if !known && !request.member_id.is_empty() {
-            out.replies.push((
-                token,
-                Request::JoinGroup(Box::new(request)).refuse(GroupError::UnknownMemberId),
-            ));
-            return;
-        }
-        if !known {
-            let id: Arc<str> = request.group_id.as_str().into();
-            let protocol = Protocol::Classic(ClassicGroup::new(id.clone(), now));
-            self.groups.insert(
-                id,
-                Box::new(Group {
-                    protocol,
-                    offsets: Offsets::default(),
-                }),
-            );
-        }
+        let request = if known {
+            match self.join_as_classic(now, token, request, out) {
+                Some(request) => request,
+                None => return,
+            }
+        } else {
+            request
+        };
         let id: Arc<str> = request.group_id.as_str().into();
         let (mut cx, groups) = self.context(now, out);
-        let Some(group) = groups.get_mut(&id) else {
+        let group = groups.get_mut(&id);
+        let ended = group
+            .as_ref()
+            .is_some_and(|group| group.as_classic().is_none());
+        if let Some(Protocol::Classic(classic)) = group.map(|group| &mut group.protocol) {
+            classic.join(&mut cx, token, request);
             return;
-        };
-        let Protocol::Classic(classic) = &mut group.protocol;
+        }
+        // There is no group, or a consumer group without members.
+        if !request.member_id.is_empty() {
+            let refusal = Request::JoinGroup(Box::new(request)).refuse(GroupError::UnknownMemberId);
+            cx.reply(token, refusal);
+            return;
+        }
+        if ended {
+            ConsumerGroup::write_tombstones(&id, &mut cx);
+        }
+        let before = cx.out.records.len();
+        let mut classic = Box::new(ClassicGroup::new(id.clone(), now));
         classic.join(&mut cx, token, request);
-        if !known {
-            if classic.is_vacant() {
-                // Refused: as if nobody had asked.
-                groups.remove(&id);
-            } else if cx.out.records.is_empty() {
-                cx.write(classic.empty_record());
-            }
+        if classic.is_vacant() {
+            // Refused: as if nobody had asked.
+            cx.out.records.clear();
+            return;
+        }
+        if cx.out.records.len() == before {
+            cx.write(classic.empty_record());
+        }
+        if ended {
+            become_protocol(&mut cx, groups, &id, Protocol::Classic(classic));
+        } else {
+            groups.insert(id, Group::of(Protocol::Classic(classic)));
         }
     }
 
@@ -482,7 +591,10 @@ impl Coordinator {
             cx.reply(token, reply);
             return;
         };
-        let Protocol::Classic(classic) = &mut group.protocol;
+        let Protocol::Classic(classic) = &mut group.protocol else {
+            self.ask_consumer_group(now, token, request, out);
+            return;
+        };
         match request {
             Request::Heartbeat(request) => {
                 let alive = classic.heartbeat(&mut cx, &request);
@@ -494,9 +606,12 @@ impl Coordinator {
         }
     }
 
-    fn fetch(&self, request: OffsetFetch) -> Vec<super::FetchedTopic> {
+    fn fetch(&self, request: OffsetFetch) -> Result<Vec<super::FetchedTopic>, GroupError> {
         let group = self.groups.get(&*request.group_id);
-        match request.topics {
+        if let Some(Protocol::Consumer(group)) = group.map(|group| &group.protocol) {
+            group.check_fetch(request.member_id.as_deref(), request.member_epoch)?;
+        }
+        Ok(match request.topics {
             Some(topics) => {
                 let none = Offsets::default();
                 group
@@ -506,7 +621,7 @@ impl Coordinator {
             None => group
                 .map(|group| group.offsets.fetch_all(request.require_stable))
                 .unwrap_or_default(),
-        }
+        })
     }
 
     fn delete_offsets(
@@ -521,15 +636,17 @@ impl Coordinator {
             cx.reply(token, Reply::OffsetDelete(Err(GroupError::GroupIdNotFound)));
             return;
         };
-        let classic = group.classic();
-        if classic.state != State::Empty && !classic.uses_consumer_protocol() {
+        let is_closed = |classic: &ClassicGroup| {
+            classic.state != State::Empty && !classic.uses_consumer_protocol()
+        };
+        if group.as_classic().is_some_and(is_closed) {
             cx.reply(token, Reply::OffsetDelete(Err(GroupError::NonEmptyGroup)));
             return;
         }
         let mut changes = Vec::new();
         let mut verdicts = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
-            let subscribed = classic.is_subscribed_to(&topic.name);
+            let subscribed = group.is_subscribed_to(&topic.name);
             let error = subscribed.then_some(GroupError::GroupSubscribedToTopic);
             let partitions = topic.partitions.into_iter().map(|partition| {
                 if !subscribed && group.offsets.contains(&topic.name, partition) {
@@ -557,10 +674,10 @@ impl Coordinator {
         let (mut cx, groups) = self.context(now, out);
         let refusal = match groups.get_key_value(id) {
             None => GroupError::GroupIdNotFound,
-            Some((_, group)) if group.classic().state != State::Empty => GroupError::NonEmptyGroup,
+            Some((_, group)) if !group.is_empty() => GroupError::NonEmptyGroup,
             Some((id, group)) => {
                 write_deletions(&mut cx, id, group.offsets.deletions_of(|_| true, held));
-                cx.write(log::classic_group_tombstone(id));
+                group.write_end(id, &mut cx);
                 cx.out.after.push(After::Vacated { group: id.clone() });
                 cx.reply_when_stored(token, Reply::DeleteGroup(Ok(())));
                 return;
@@ -577,106 +694,26 @@ impl Coordinator {
                     .any(|wanted| wanted.eq_ignore_ascii_case(name))
         };
         let list = |id: &Arc<str>, group: &Group| {
-            let classic = group.classic();
+            let (protocol_type, state, group_type) = match &group.protocol {
+                Protocol::Classic(classic) => (
+                    classic.protocol_type.clone().unwrap_or_default(),
+                    classic.state.name(),
+                    GroupType::Classic,
+                ),
+                Protocol::Consumer(group) => {
+                    ("consumer".into(), group.state(), GroupType::Consumer)
+                }
+            };
             ListedGroup {
                 group_id: id.clone(),
-                protocol_type: classic.protocol_type.clone().unwrap_or_default(),
-                state: classic.state.name(),
-                group_type: GroupType::Classic.name(),
+                protocol_type,
+                state,
+                group_type: group_type.name(),
             }
         };
         let listed = self.groups.iter().map(|(id, group)| list(id, group));
         listed
             .filter(|g| wanted(&request.states, g.state) && wanted(&request.types, g.group_type))
-            .collect()
-    }
-
-    /// Rings due alarms until enough records have gathered; what is left is due at once.
-    fn tick(&mut self, now: Now, out: &mut Outcomes) {
-        while out.records.len() < TICK_RECORDS_MAX
-            && let Some(alarm) = self.timers.pop(now.steady_ms)
-        {
-            if alarm == Alarm::Expiry {
-                self.expire(now, out);
-                continue;
-            }
-            let (mut cx, groups) = self.context(now, out);
-            let (Alarm::Session { group: id, .. }
-            | Alarm::Join { group: id }
-            | Alarm::Sync { group: id }) = &alarm
-            else {
-                continue;
-            };
-            let Some(group) = groups.get_mut(id) else {
-                continue;
-            };
-            let Protocol::Classic(classic) = &mut group.protocol;
-            match &alarm {
-                Alarm::Session { member, .. } => classic.session_over(&mut cx, member),
-                Alarm::Join { .. } => classic.join_phase_over(&mut cx),
-                Alarm::Sync { .. } => classic.sync_phase_over(&mut cx),
-                Alarm::Expiry => {}
-            }
-        }
-    }
-
-    /// Deletes expired offsets, and groups that have neither members nor offsets; a slice of the groups at a time.
-    fn expire(&mut self, now: Now, out: &mut Outcomes) {
-        let from = self.expiry_cursor.take();
-        let start = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let (mut cx, groups) = self.context(now, out);
-        let mut cursor = None;
-        for (seen, (id, group)) in groups
-            .range::<Arc<str>, _>((start, Bound::Unbounded))
-            .enumerate()
-        {
-            if seen == EXPIRY_GROUPS_MAX || cx.out.records.len() >= TICK_RECORDS_MAX {
-                break;
-            }
-            let deletions = group.expired(now.wall_ms, cx.settings.offsets_retention_ms);
-            let vacated = group.classic().is_vacant() && group.offsets.is_emptied_by(&deletions);
-            write_deletions(&mut cx, id, deletions);
-            if vacated {
-                cx.write(log::classic_group_tombstone(id));
-                cx.out.after.push(After::Vacated { group: id.clone() });
-            }
-            cursor = Some(id.clone());
-        }
-        let more = cursor.as_ref().is_some_and(|last| {
-            groups
-                .range::<Arc<str>, _>((Bound::Excluded(last), Bound::Unbounded))
-                .next()
-                .is_some()
-        });
-        let interval_ms = cx.settings.offsets_retention_check_interval_ms;
-        cx.start_timer(
-            if more { EXPIRY_PAUSE_MS } else { interval_ms },
-            Alarm::Expiry,
-        );
-        self.expiry_cursor = cursor.filter(|_| more);
-    }
-
-    fn forget_topics(&mut self, now: Now, topics: &[String], out: &mut Outcomes) {
-        let ids: Vec<_> = self.groups.keys().cloned().collect();
-        for id in ids {
-            let held = self.held_under_way(&id);
-            let (mut cx, groups) = self.context(now, out);
-            let is_gone = |topic: &str| topics.iter().any(|gone| gone == topic);
-            if let Some(group) = groups.get(&id) {
-                write_deletions(&mut cx, &id, group.offsets.deletions_of(is_gone, held));
-            }
-        }
-    }
-
-    /// The group's offsets of open transactions whose records are not stored yet.
-    fn held_under_way(&self, id: &str) -> Vec<(Arc<str>, i32)> {
-        let after = self.appends.iter().flat_map(|(_, after)| after);
-        let held = after.filter_map(|after| match after {
-            After::Held { group, changes, .. } if **group == *id => Some(changes),
-            _ => None,
-        });
-        held.flatten()
-            .map(|change| (change.topic.clone(), change.partition))
             .collect()
     }
 
@@ -701,7 +738,14 @@ impl Coordinator {
             .iter()
             .take_while(|(ticket, _)| *ticket < from)
             .count();
-        let failed = self.appends.split_off(kept);
+        let mut failed = self.appends.split_off(kept);
+        let mut changed = Vec::new();
+        for after in failed.iter_mut().flat_map(|(_, after)| after) {
+            if let After::Changed(undo) = after {
+                changed.append(undo);
+            }
+        }
+        self.take_back(now, changed, out);
         let mut touched = BTreeSet::new();
         for (ticket, after) in failed {
             for after in after {
@@ -797,22 +841,26 @@ impl Coordinator {
                 generation,
                 assignment,
             } => {
-                let Some(group) = groups.get_mut(&group) else {
-                    return;
-                };
-                let Protocol::Classic(classic) = &mut group.protocol;
-                classic.assigned(&mut cx, generation, assignment, verdict);
+                // A group that has become a consumer group meanwhile has told its members so.
+                if let Some(classic) = groups
+                    .get_mut(&group)
+                    .and_then(|group| group.as_classic_mut())
+                {
+                    classic.assigned(&mut cx, generation, assignment, verdict);
+                }
             }
             After::Replaced { group, replaced } => {
-                let Some(group) = groups.get_mut(&group) else {
-                    return;
-                };
-                let Protocol::Classic(classic) = &mut group.protocol;
-                classic.replaced(&mut cx, *replaced, verdict);
+                if let Some(classic) = groups
+                    .get_mut(&group)
+                    .and_then(|group| group.as_classic_mut())
+                {
+                    classic.replaced(&mut cx, *replaced, verdict);
+                }
             }
+            // Failed ones were taken back together, the last first.
+            After::Changed(_) => {}
             After::Vacated { group: id } => {
-                let vacant =
-                    |group: &Group| group.classic().is_vacant() && group.offsets.is_empty();
+                let vacant = |group: &Group| group.is_vacant() && group.offsets.is_empty();
                 if stored.is_ok() && groups.get(&id).is_some_and(|group| vacant(group)) {
                     groups.remove(&id);
                 }
@@ -825,7 +873,10 @@ impl Coordinator {
 impl Coordinator {
     pub(super) fn assert_sound(&self) {
         for group in self.groups.values() {
-            group.classic().assert_sound();
+            match &group.protocol {
+                Protocol::Classic(classic) => classic.assert_sound(),
+                Protocol::Consumer(group) => group.assert_sound(),
+            }
         }
     }
 
@@ -839,42 +890,62 @@ impl Coordinator {
 }
 
 impl Group {
-    /// A group that somebody's commit made.
-    fn simple(id: Arc<str>) -> Box<Self> {
-        let protocol = Protocol::Classic(ClassicGroup::simple(id));
+    #[expect(clippy::unnecessary_box_returns, reason = "groups are kept in boxes")]
+    fn of(protocol: Protocol) -> Box<Self> {
         Box::new(Self {
             protocol,
             offsets: Offsets::default(),
         })
     }
 
-    fn classic(&self) -> &ClassicGroup {
-        let Protocol::Classic(classic) = &self.protocol;
-        classic
+    /// A group that somebody's commit made.
+    #[expect(clippy::unnecessary_box_returns, reason = "groups are kept in boxes")]
+    fn simple(id: Arc<str>) -> Box<Self> {
+        Self::of(Protocol::Classic(Box::new(ClassicGroup::simple(id))))
     }
 
-    /// Which offsets have outlived their retention. Without members it runs from the moment the last one left; without
-    /// any protocol, from each commit; with members, from each commit and only for topics nobody subscribes to.
-    fn expired(&self, now_ms: i64, retention_ms: i64) -> Vec<Change> {
-        let classic = self.classic();
-        let since: fn(&ClassicGroup, &Committed) -> i64 =
-            match (&classic.protocol_type, classic.state) {
-                (None, _) => |_, committed| committed.commit_ms,
-                (Some(_), State::Empty) => {
-                    |classic, committed| classic.state_since_ms.unwrap_or(committed.commit_ms)
-                }
-                (Some(_), State::Stable) if classic.knows_subscriptions() => {
-                    |_, committed| committed.commit_ms
-                }
-                (Some(_), _) => return Vec::new(),
-            };
-        self.offsets.deletions(|topic, committed| {
-            let over = match committed.expire_ms {
-                Some(expire_ms) => now_ms >= expire_ms,
-                None => now_ms.saturating_sub(since(classic, committed)) >= retention_ms,
-            };
-            over && !classic.is_subscribed_to(topic)
-        })
+    fn as_classic(&self) -> Option<&ClassicGroup> {
+        match &self.protocol {
+            Protocol::Classic(classic) => Some(classic),
+            Protocol::Consumer(_) => None,
+        }
+    }
+
+    fn as_classic_mut(&mut self) -> Option<&mut ClassicGroup> {
+        match &mut self.protocol {
+            Protocol::Classic(classic) => Some(classic),
+            Protocol::Consumer(_) => None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.state == State::Empty,
+            Protocol::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    /// Nobody is in it, and nobody is about to be.
+    fn is_vacant(&self) -> bool {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.is_vacant(),
+            Protocol::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        match &self.protocol {
+            Protocol::Classic(classic) => classic.is_subscribed_to(topic),
+            Protocol::Consumer(group) => group.is_subscribed_to(topic),
+        }
+    }
+
+    /// The records that end a group without members.
+    fn write_end(&self, id: &str, cx: &mut Step<'_>) {
+        match &self.protocol {
+            Protocol::Classic(_) => cx.write(log::classic_group_tombstone(id)),
+            Protocol::Consumer(_) => ConsumerGroup::write_tombstones(id, cx),
+        }
     }
 }
 
@@ -895,33 +966,3 @@ impl JoinGroup {
             .all(|text| text.len() <= TEXT_SIZE_MAX)
     }
 }
-
-fn write_deletions(cx: &mut Step<'_>, group: &Arc<str>, changes: Vec<Change>) {
-    if changes.is_empty() {
-        return;
-    }
-    for change in &changes {
-        cx.write(log::offset_tombstone(
-            group,
-            &change.topic,
-            change.partition,
-        ));
-    }
-    cx.out.after.push(After::Offsets {
-        group: group.clone(),
-        changes,
-    });
-}
-
-/// Bytes of an id or a name. With a UUID behind it, it still fits an `i16` length.
-const TEXT_SIZE_MAX: usize = 32_000;
-const _: () = assert!(TEXT_SIZE_MAX + 37 <= i16::MAX as usize);
-
-/// After this many records a tick ends, so that its append stays small.
-const TICK_RECORDS_MAX: usize = 500;
-
-/// After this many groups the search for expired offsets makes room for others.
-const EXPIRY_GROUPS_MAX: usize = 1_000;
-
-/// Between two slices of that search.
-const EXPIRY_PAUSE_MS: u64 = 1;

@@ -23,6 +23,33 @@ pub enum GroupError {
     /// `GROUP_ID_NOT_FOUND`
     #[error("no such group")]
     GroupIdNotFound,
+    /// `GROUP_ID_NOT_FOUND`: the group is a consumer group.
+    #[error("not a classic group")]
+    NotClassicGroup,
+    /// `GROUP_ID_NOT_FOUND`: the group is of another type.
+    #[error("not a consumer group")]
+    NotConsumerGroup,
+    /// `INVALID_REQUEST`
+    #[error("the request contradicts itself")]
+    InvalidRequest,
+    /// `UNSUPPORTED_VERSION`
+    #[error("a newer version of the request is needed")]
+    UnsupportedVersion,
+    /// `UNSUPPORTED_ASSIGNOR`
+    #[error("no such assignor")]
+    UnsupportedAssignor,
+    /// `INVALID_REGULAR_EXPRESSION`
+    #[error("not a regular expression")]
+    InvalidRegularExpression,
+    /// `FENCED_MEMBER_EPOCH`
+    #[error("the member's epoch is not its current one")]
+    FencedMemberEpoch,
+    /// `STALE_MEMBER_EPOCH`
+    #[error("the member has to learn its new epoch first")]
+    StaleMemberEpoch,
+    /// `UNRELEASED_INSTANCE_ID`
+    #[error("another member holds the instance id")]
+    UnreleasedInstanceId,
     /// `NON_EMPTY_GROUP`
     #[error("the group has members")]
     NonEmptyGroup,

@@ -11,6 +11,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use corelog_net::wire::records::consumer_group_current_member_assignment::{
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
+};
+use corelog_net::wire::records::consumer_group_member_metadata::{
+    ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue,
+};
+use corelog_net::wire::records::consumer_group_metadata::{
+    ConsumerGroupMetadataKey, ConsumerGroupMetadataValue,
+};
+use corelog_net::wire::records::consumer_group_partition_metadata::ConsumerGroupPartitionMetadataKey;
+use corelog_net::wire::records::consumer_group_regular_expression::{
+    ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue,
+};
+use corelog_net::wire::records::consumer_group_target_assignment_member::{
+    ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue,
+    TopicPartition,
+};
+use corelog_net::wire::records::consumer_group_target_assignment_metadata::{
+    ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue,
+};
 use corelog_net::wire::records::group_metadata::{
     GroupMetadataKey, GroupMetadataValue, MemberMetadata,
 };
@@ -20,6 +40,9 @@ use corelog_net::wire::{EncodeError, Encoder, Message, Record, Uuid};
 
 use super::ReplayError;
 use super::classic::{ClassicGroup, Member};
+use super::consumer::member::{Member as Consumer, Partitions};
+use super::consumer::regex::Resolved;
+use super::consumer::replay::Entry;
 use super::offsets::Committed;
 
 /// A record of the partition, understood.
@@ -37,9 +60,14 @@ pub(super) enum Stored {
         group: String,
         value: Option<Box<GroupMetadataValue>>,
     },
+    /// Something of a consumer group.
+    Consumer { group: String, entry: Entry },
     /// Something this broker does not know.
     Unknown,
 }
+
+/// A key and its value; no value is a deletion.
+type Pair = (Bytes, Option<Bytes>);
 
 /// The record of a classic group with these assignments.
 pub(super) fn classic_group(
@@ -135,6 +163,152 @@ fn offset_key(group: &str, topic: &str, partition: i32) -> Result<Bytes, EncodeE
     encode_key(&key)
 }
 
+/// The epoch of a consumer group.
+pub(super) fn consumer_group(group: &str, epoch: i32, metadata_hash: i64) -> Pair {
+    let value = ConsumerGroupMetadataValue {
+        epoch,
+        metadata_hash,
+        ..Default::default()
+    };
+    (consumer_group_key(group), Some(consumer_value(&value)))
+}
+
+/// The deletion of a consumer group.
+pub(super) fn consumer_group_tombstone(group: &str) -> Pair {
+    (consumer_group_key(group), None)
+}
+
+/// The deletion of what Kafka before 4.1 kept of a consumer group's topics.
+pub(super) fn consumer_partitions_tombstone(group: &str) -> Pair {
+    let group_id = group.to_owned();
+    let key = encode_key(&ConsumerGroupPartitionMetadataKey { group_id });
+    (key.expect(CHECKED), None)
+}
+
+/// What a member of a consumer group said.
+pub(super) fn consumer_member(group: &str, id: &str, member: &Consumer) -> Pair {
+    let value = Some(consumer_value(&member.metadata_value()));
+    (consumer_member_key(group, id), value)
+}
+
+/// The member is gone.
+pub(super) fn consumer_member_tombstone(group: &str, id: &str) -> Pair {
+    (consumer_member_key(group, id), None)
+}
+
+/// The epoch of the targets, and when they were made.
+pub(super) fn consumer_target_metadata(group: &str, epoch: i32, at_ms: i64) -> Pair {
+    let value = ConsumerGroupTargetAssignmentMetadataValue {
+        assignment_epoch: epoch,
+        assignment_timestamp: at_ms,
+        ..Default::default()
+    };
+    (target_metadata_key(group), Some(consumer_value(&value)))
+}
+
+/// There are no targets any more.
+pub(super) fn consumer_target_metadata_tombstone(group: &str) -> Pair {
+    (target_metadata_key(group), None)
+}
+
+/// What a member is to have.
+pub(super) fn consumer_target(group: &str, id: &str, target: &Partitions) -> Pair {
+    let topic = |(topic_id, partitions): (&Uuid, &Vec<i32>)| TopicPartition {
+        topic_id: *topic_id,
+        partitions: partitions.clone(),
+        ..Default::default()
+    };
+    let value = ConsumerGroupTargetAssignmentMemberValue {
+        topic_partitions: target.iter().map(topic).collect(),
+        ..Default::default()
+    };
+    (target_key(group, id), Some(consumer_value(&value)))
+}
+
+/// The member is to have nothing, because it is gone.
+pub(super) fn consumer_target_tombstone(group: &str, id: &str) -> Pair {
+    (target_key(group, id), None)
+}
+
+/// What a member has.
+pub(super) fn consumer_assignment(group: &str, id: &str, member: &Consumer) -> Pair {
+    let value = Some(consumer_value(&member.assignment_value()));
+    (assignment_key(group, id), value)
+}
+
+/// The member has nothing, because it is gone.
+pub(super) fn consumer_assignment_tombstone(group: &str, id: &str) -> Pair {
+    (assignment_key(group, id), None)
+}
+
+/// The topics of a regular expression.
+pub(super) fn consumer_regex(group: &str, pattern: &str, resolved: &Resolved) -> Pair {
+    let value = ConsumerGroupRegularExpressionValue {
+        topics: resolved.topics.iter().map(ToString::to_string).collect(),
+        version: resolved.version,
+        timestamp: resolved.at_ms,
+        ..Default::default()
+    };
+    (regex_key(group, pattern), Some(consumer_value(&value)))
+}
+
+/// Nobody uses the expression any more.
+pub(super) fn consumer_regex_tombstone(group: &str, pattern: &str) -> Pair {
+    (regex_key(group, pattern), None)
+}
+
+fn consumer_value(value: &impl Message) -> Bytes {
+    encode(0, 0, value).expect(CHECKED)
+}
+
+fn consumer_group_key(group: &str) -> Bytes {
+    let group_id = group.to_owned();
+    encode_key(&ConsumerGroupMetadataKey { group_id }).expect(CHECKED)
+}
+
+fn target_metadata_key(group: &str) -> Bytes {
+    let group_id = group.to_owned();
+    encode_key(&ConsumerGroupTargetAssignmentMetadataKey { group_id }).expect(CHECKED)
+}
+
+fn consumer_member_key(group: &str, id: &str) -> Bytes {
+    let (group_id, member_id) = (group.to_owned(), id.to_owned());
+    let key = ConsumerGroupMemberMetadataKey {
+        group_id,
+        member_id,
+    };
+    encode_key(&key).expect(CHECKED)
+}
+
+fn target_key(group: &str, id: &str) -> Bytes {
+    let (group_id, member_id) = (group.to_owned(), id.to_owned());
+    let key = ConsumerGroupTargetAssignmentMemberKey {
+        group_id,
+        member_id,
+    };
+    encode_key(&key).expect(CHECKED)
+}
+
+fn assignment_key(group: &str, id: &str) -> Bytes {
+    let (group_id, member_id) = (group.to_owned(), id.to_owned());
+    let key = ConsumerGroupCurrentMemberAssignmentKey {
+        group_id,
+        member_id,
+    };
+    encode_key(&key).expect(CHECKED)
+}
+
+fn regex_key(group: &str, pattern: &str) -> Bytes {
+    let key = ConsumerGroupRegularExpressionKey {
+        group_id: group.to_owned(),
+        regular_expression: pattern.to_owned(),
+    };
+    encode_key(&key).expect(CHECKED)
+}
+
+/// Texts are bounded where they come in.
+const CHECKED: &str = "texts were checked when they came in";
+
 /// A key begins with the kind of its record, a value with its version.
 fn encode_key<M: Record>(key: &M) -> Result<Bytes, EncodeError> {
     encode(M::RECORD_TYPE, 0, key)
@@ -195,8 +369,73 @@ pub(super) fn decode(
                 value,
             })
         }
-        _ => Ok(Stored::Unknown),
+        _ => decode_consumer(kind, &key, value),
     }
+}
+
+/// The records of consumer groups.
+fn decode_consumer(kind: i16, key: &Bytes, value: Option<&[u8]>) -> Result<Stored, ReplayError> {
+    fn read<K: Message>(key: &Bytes) -> Result<K, ReplayError> {
+        K::from_bytes(key, 0).map_err(|_| ReplayError::Key)
+    }
+    /// Outside `None`: a version of the future; inside: a deletion.
+    #[expect(
+        clippy::option_option,
+        reason = "two different nothings, for two lines"
+    )]
+    fn decode<M: Message>(value: Option<&[u8]>) -> Result<Option<Option<M>>, ReplayError> {
+        Ok(match decode_value(value)? {
+            Value::Known(value) => Some(Some(value)),
+            Value::Tombstone => Some(None),
+            Value::Unknown => None,
+        })
+    }
+    let (group, entry) = match kind {
+        ConsumerGroupMetadataKey::RECORD_TYPE => {
+            let key: ConsumerGroupMetadataKey = read(key)?;
+            (key.group_id, decode(value)?.map(Entry::Group))
+        }
+        ConsumerGroupPartitionMetadataKey::RECORD_TYPE => {
+            let key: ConsumerGroupPartitionMetadataKey = read(key)?;
+            (key.group_id, Some(Entry::Partitions))
+        }
+        ConsumerGroupMemberMetadataKey::RECORD_TYPE => {
+            let key: ConsumerGroupMemberMetadataKey = read(key)?;
+            let value = decode::<ConsumerGroupMemberMetadataValue>(value)?;
+            let entry = value.map(|value| Entry::Member(key.member_id, value.map(Box::new)));
+            (key.group_id, entry)
+        }
+        ConsumerGroupTargetAssignmentMetadataKey::RECORD_TYPE => {
+            let key: ConsumerGroupTargetAssignmentMetadataKey = read(key)?;
+            (key.group_id, decode(value)?.map(Entry::TargetMetadata))
+        }
+        ConsumerGroupTargetAssignmentMemberKey::RECORD_TYPE => {
+            let key: ConsumerGroupTargetAssignmentMemberKey = read(key)?;
+            let value = decode(value)?;
+            (
+                key.group_id,
+                value.map(|value| Entry::Target(key.member_id, value)),
+            )
+        }
+        ConsumerGroupCurrentMemberAssignmentKey::RECORD_TYPE => {
+            let key: ConsumerGroupCurrentMemberAssignmentKey = read(key)?;
+            let value = decode::<ConsumerGroupCurrentMemberAssignmentValue>(value)?;
+            (
+                key.group_id,
+                value.map(|value| Entry::Assignment(key.member_id, value)),
+            )
+        }
+        ConsumerGroupRegularExpressionKey::RECORD_TYPE => {
+            let key: ConsumerGroupRegularExpressionKey = read(key)?;
+            let value = decode(value)?;
+            (
+                key.group_id,
+                value.map(|value| Entry::Regex(key.regular_expression, value)),
+            )
+        }
+        _ => return Ok(Stored::Unknown),
+    };
+    Ok(entry.map_or(Stored::Unknown, |entry| Stored::Consumer { group, entry }))
 }
 
 /// A value, as far as this broker can read it.

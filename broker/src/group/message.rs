@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use corelog_net::wire::Uuid;
 use corelog_storage::producer::{Guard, TransactionVersion};
 
-use super::{AppendError, GroupError, Outcome};
+use super::consumer::Refusal;
+use super::{AppendError, GroupError, Outcome, TEXT_SIZE_MAX};
 
 /// Names a waiting request. The shell chooses it and finds the waiter by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +43,10 @@ pub enum Request {
     ListGroups(ListGroups),
     /// `DeleteGroups`, one group of it
     DeleteGroup(DeleteGroup),
+    /// `ConsumerGroupHeartbeat`
+    ConsumerHeartbeat(Box<ConsumerHeartbeat>),
+    /// `ConsumerGroupDescribe`, one group of it
+    DescribeConsumerGroup(DescribeGroup),
 }
 
 /// The answer to the request of the same name.
@@ -68,6 +74,107 @@ pub enum Reply {
     ListGroups(Result<Vec<ListedGroup>, GroupError>),
     /// `DeleteGroups`
     DeleteGroup(Result<(), GroupError>),
+    /// `ConsumerGroupHeartbeat`
+    ConsumerHeartbeat(Result<ConsumerBeat, Box<Refusal>>),
+    /// `ConsumerGroupDescribe`
+    DescribeConsumerGroup(Result<DescribedConsumerGroup, GroupError>),
+}
+
+/// A member of a consumer group joins, stays, changes its mind, or leaves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConsumerHeartbeat {
+    /// The group.
+    pub group_id: String,
+    /// The member; whoever has none is given one before it comes here.
+    pub member_id: String,
+    /// 0 joins, -1 leaves, -2 leaves for a while.
+    pub member_epoch: i32,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+    /// `client.rack`; `None`: as before.
+    pub rack_id: Option<String>,
+    /// How long the group waits for the member to give partitions back; -1: as before.
+    pub rebalance_timeout_ms: i32,
+    /// Topics by name; `None`: as before.
+    pub topics: Option<Vec<String>>,
+    /// Topics by regular expression; empty: not so; `None`: as before.
+    pub regex: Option<String>,
+    /// The assignor it prefers; `None`: as before.
+    pub assignor: Option<String>,
+    /// What it has; `None`: as before.
+    pub owned: Option<Vec<(Uuid, Vec<i32>)>>,
+    /// The request header's client id.
+    pub client_id: String,
+    /// The peer's address, printed as Kafka does: `/127.0.0.1`.
+    pub client_host: String,
+}
+
+impl ConsumerHeartbeat {
+    /// Whether every text fits the records of the log, whose lengths are `i16` in keys.
+    pub(super) fn texts_fit(&self) -> bool {
+        let texts = [&self.group_id, &self.member_id, &self.client_id];
+        let optional = [&self.instance_id, &self.rack_id, &self.regex];
+        texts
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .chain(self.topics.iter().flatten())
+            .all(|text| text.len() <= TEXT_SIZE_MAX)
+    }
+}
+
+/// What a member is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerBeat {
+    /// Its id.
+    pub member_id: Arc<str>,
+    /// Its epoch from now on.
+    pub member_epoch: i32,
+    /// When to come again.
+    pub heartbeat_interval_ms: i32,
+    /// What it has; `None`: as before.
+    pub assignment: Option<Vec<(Uuid, Vec<i32>)>>,
+}
+
+/// A consumer group, shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedConsumerGroup {
+    /// Its state by Kafka's name.
+    pub state: &'static str,
+    /// Of the group.
+    pub epoch: i32,
+    /// Of its targets.
+    pub assignment_epoch: i32,
+    /// The assignor in use.
+    pub assignor: &'static str,
+    /// Everybody.
+    pub members: Vec<DescribedConsumer>,
+}
+
+/// A member of a consumer group, shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DescribedConsumer {
+    /// Its id.
+    pub member_id: Arc<str>,
+    /// Its instance id when it is static.
+    pub instance_id: Option<Arc<str>>,
+    /// Its rack.
+    pub rack_id: Option<Arc<str>>,
+    /// Its epoch.
+    pub epoch: i32,
+    /// Its client id.
+    pub client_id: Arc<str>,
+    /// Its address.
+    pub client_host: Arc<str>,
+    /// The topics it names.
+    pub topics: Vec<Arc<str>>,
+    /// Its regular expression, or nothing.
+    pub regex: Arc<str>,
+    /// What it has.
+    pub assignment: Vec<(Uuid, Vec<i32>)>,
+    /// What it is to have.
+    pub target: Vec<(Uuid, Vec<i32>)>,
+    /// It speaks the classic protocol.
+    pub is_classic: bool,
 }
 
 /// A member asks to take part in the next generation.
@@ -227,6 +334,8 @@ pub struct OffsetCommit {
     pub retention_ms: i64,
     /// v9 and later: a generation of an unknown group is answered with `GROUP_ID_NOT_FOUND`, not `ILLEGAL_GENERATION`.
     pub knows_group_id_not_found: bool,
+    /// v9 and later: the generation may be a member epoch.
+    pub knows_member_epochs: bool,
     /// What to keep.
     pub topics: Vec<CommitTopic>,
 }
@@ -433,8 +542,9 @@ impl Request {
             Self::TxnOffsetCommit(r) => &r.commit.group_id,
             Self::OffsetFetch(r) => &r.group_id,
             Self::OffsetDelete(r) => &r.group_id,
-            Self::DescribeGroup(r) => &r.group_id,
+            Self::DescribeGroup(r) | Self::DescribeConsumerGroup(r) => &r.group_id,
             Self::DeleteGroup(r) => &r.group_id,
+            Self::ConsumerHeartbeat(r) => &r.group_id,
             Self::ListGroups(_) | Self::Marker(_) => return None,
         })
     }
@@ -457,6 +567,8 @@ impl Request {
             Self::DescribeGroup(_) => Reply::DescribeGroup(Err(error)),
             Self::ListGroups(_) => Reply::ListGroups(Err(error)),
             Self::DeleteGroup(_) => Reply::DeleteGroup(Err(error)),
+            Self::ConsumerHeartbeat(_) => Reply::ConsumerHeartbeat(Err(Box::new(error.into()))),
+            Self::DescribeConsumerGroup(_) => Reply::DescribeConsumerGroup(Err(error)),
         }
     }
 }
@@ -484,6 +596,10 @@ impl Reply {
             Self::DescribeGroup(_) => Self::DescribeGroup(Err(error.for_group())),
             Self::ListGroups(_) => Self::ListGroups(Err(error.for_group())),
             Self::DeleteGroup(_) => Self::DeleteGroup(Err(error.for_group())),
+            Self::ConsumerHeartbeat(_) => {
+                Self::ConsumerHeartbeat(Err(Box::new(error.for_group().into())))
+            }
+            Self::DescribeConsumerGroup(_) => Self::DescribeConsumerGroup(Err(error.for_group())),
         }
     }
 }

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::classic::Replaced;
+use super::consumer::Undo;
+use super::consumer::regex::Resolve;
+use super::metadata::Metadata;
 use super::offsets::Change;
 use super::random::Random;
 use super::timers::{TimerId, Timers};
@@ -21,6 +24,7 @@ use super::{
 pub(super) struct Step<'a> {
     pub(super) now: Now,
     pub(super) settings: &'a GroupSettings,
+    pub(super) metadata: &'a Metadata,
     pub(super) timers: &'a mut Timers<Alarm>,
     pub(super) random: &'a mut Random,
     pub(super) out: &'a mut Outcomes,
@@ -35,6 +39,8 @@ pub(super) enum Alarm {
     Join { group: Arc<str> },
     /// Members have not asked for their assignment.
     Sync { group: Arc<str> },
+    /// The member of a consumer group has had its time to give back, to join, or to sync.
+    Rebalance { group: Arc<str>, member: Arc<str> },
     /// Time to look for expired offsets and groups.
     Expiry,
 }
@@ -45,6 +51,10 @@ pub(super) struct Outcomes {
     pub(super) records: Vec<Record>,
     pub(super) replies: Vec<(Token, Reply)>,
     pub(super) after: Vec<After>,
+    /// What the step replaced in consumer groups, in order.
+    pub(super) undo: Vec<(Arc<str>, Undo)>,
+    /// Regular expressions to be resolved elsewhere.
+    pub(super) resolve: Vec<Resolve>,
     /// In whose name the records are written.
     pub(super) writer: Writer,
 }
@@ -65,6 +75,8 @@ pub(super) enum After {
         producer_id: i64,
         changes: Vec<Change>,
     },
+    /// Consumer groups have changed; the way back, in the order of the changes.
+    Changed(Vec<(Arc<str>, Undo)>),
     /// A transaction ended.
     Ended { producer_id: i64, outcome: Outcome },
     /// The leader's assignment is safe: hand it out.
@@ -129,6 +141,7 @@ impl After {
         match self {
             Self::Reply(token, reply) => Some((token, reply.unstored(error))),
             Self::Offsets { .. }
+            | Self::Changed(_)
             | Self::Held { .. }
             | Self::Ended { .. }
             | Self::Assigned { .. }

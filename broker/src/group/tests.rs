@@ -1,5 +1,6 @@
 //! Scenarios one can read (`testdata/*.txt`), Kafka's own log, a random model, and what timers cost.
 
+mod consumer_model;
 mod cost;
 mod kafka_log;
 mod model;

@@ -18,7 +18,7 @@ use crate::handlers::{Context, groups};
 use crate::shard::Shard;
 
 /// Read, delete, describe, describe configs, alter configs: what may be done to a group, as a bit set.
-const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Answers the request.
 pub(crate) async fn handle(
@@ -57,17 +57,22 @@ pub(super) fn answer(
 ) -> DescribedGroup {
     let group = match reply {
         Ok(group) => group,
-        Err(GroupError::GroupIdNotFound) if version < 6 => {
+        Err(GroupError::GroupIdNotFound | GroupError::NotClassicGroup) if version < 6 => {
             return DescribedGroup {
                 group_id,
                 group_state: "Dead".to_owned(),
                 ..Default::default()
             };
         }
-        Err(GroupError::GroupIdNotFound) => {
+        Err(error @ (GroupError::GroupIdNotFound | GroupError::NotClassicGroup)) => {
+            let what = if error == GroupError::NotClassicGroup {
+                "is not a classic group"
+            } else {
+                "not found"
+            };
             return DescribedGroup {
-                error_code: groups::code(GroupError::GroupIdNotFound),
-                error_message: Some(format!("Group {group_id} not found.")),
+                error_code: groups::code(error),
+                error_message: Some(format!("Group {group_id} {what}.")),
                 group_id,
                 group_state: "Dead".to_owned(),
                 ..Default::default()

@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use corelog_net::wire::ErrorCode;
+use corelog_net::wire::{ErrorCode, Uuid};
 use corelog_runtime::{Task, spawn};
 use corelog_storage::types::TopicId;
 
 use crate::group::{self, GroupError, OFFSETS_TOPIC};
 use crate::handlers::error_code;
 use crate::mesh;
+use crate::metadata::features::GROUP_VERSION_NAME;
 use crate::partition::owner;
 use crate::shard::Shard;
 
@@ -95,6 +96,24 @@ async fn ask_at(
 /// Questions of one request that are open at once: enough to share syncs and hops, few beside what a pair of shards may
 /// have open.
 const QUESTIONS_MAX: usize = 64;
+
+/// Whether the cluster's features allow KIP-848 groups.
+pub(crate) fn is_consumer_protocol_on(shard: &Shard) -> bool {
+    shard.image().feature(GROUP_VERSION_NAME) > 0
+}
+
+/// An id for a member that brings none.
+pub(crate) fn new_member_id() -> String {
+    loop {
+        let random =
+            u128::from(corelog_runtime::random()) << 64 | u128::from(corelog_runtime::random());
+        let id = Uuid(random.to_be_bytes()).to_string();
+        // Kafka's too never begin like an option of a command line.
+        if !id.starts_with('-') {
+            return id;
+        }
+    }
+}
 
 /// The code of a refusal, or of none.
 pub(crate) fn code(error: impl Into<Option<GroupError>>) -> i16 {

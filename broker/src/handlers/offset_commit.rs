@@ -44,6 +44,7 @@ pub(crate) async fn handle(
         instance_id: request.group_instance_id,
         retention_ms: request.retention_time_ms,
         knows_group_id_not_found: context.version >= 9,
+        knows_member_epochs: context.version >= 9,
         topics,
     });
     match groups::ask(&shard, question).await {

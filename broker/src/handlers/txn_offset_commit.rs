@@ -60,6 +60,7 @@ pub(crate) async fn handle(
             instance_id: request.group_instance_id,
             retention_ms: -1,
             knows_group_id_not_found: false,
+            knows_member_epochs: true,
             topics,
         },
     }));

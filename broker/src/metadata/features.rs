@@ -24,6 +24,8 @@ pub const METADATA_VERSION: i16 = 30;
 pub const METADATA_VERSION_NAME: &str = "metadata.version";
 /// Eligible leader replicas (KIP-966).
 pub const ELR_NAME: &str = "eligible.leader.replicas.version";
+/// Groups: from level 1 on those of KIP-848.
+pub const GROUP_VERSION_NAME: &str = "group.version";
 /// Transactions (KIP-890): from level 2 on each has an epoch of its own.
 pub const TRANSACTION_VERSION_NAME: &str = "transaction.version";
 
@@ -42,7 +44,7 @@ pub const SUPPORTED: &[Feature] = &[
         initial: 1,
     },
     Feature {
-        name: "group.version",
+        name: GROUP_VERSION_NAME,
         min: 0,
         max: 1,
         initial: 1,

@@ -22,10 +22,15 @@ use corelog_storage::limits::INFLATED_BYTES_MAX;
 use corelog_storage::log::Origin;
 use corelog_storage::types::{ProducerEpoch, ProducerId, Timestamp};
 
+use crate::config::broker_settings;
+use crate::config::layers::Layers;
+use crate::config::setting::Value;
 use crate::group::{
     Append, AppendError, Coordinator, Effects, Event, GroupError, GroupSettings, Marker, Now,
     Outcome, ProducerFault, Reply, Request, Token, Writer,
 };
+use crate::metadata::image::ResourceType;
+use crate::metadata::{Delta, Image};
 use crate::partition::Partition;
 use crate::partition::append::{Acks, Admission, AppendCall, AppendPart};
 use crate::shard::Shard;
@@ -68,11 +73,14 @@ impl Shard {
     /// The shard now leads an offsets partition: its coordinator loads and then serves.
     pub(crate) fn lead_groups(self: &Rc<Self>, partition: &Rc<Partition>) {
         let number = partition.name.partition;
-        let coordinator = Coordinator::new(
+        let mut coordinator = Coordinator::new(
             number,
             Arc::clone(&self.coordinators.settings),
             corelog_runtime::random(),
         );
+        let image = self.image();
+        let assignment_interval_ms = self.assignment_interval_ms(&image);
+        coordinator.set_metadata(image, assignment_interval_ms);
         let host = Rc::new(Host {
             partition: Rc::clone(partition),
             coordinator: RefCell::new(coordinator),
@@ -124,6 +132,36 @@ impl Shard {
             let effects = host.coordinator.borrow_mut().step(clock(), event);
             self.carry_out(&host, effects);
         }
+    }
+
+    /// The metadata has changed.
+    pub(crate) fn groups_follow(self: &Rc<Self>, image: &Arc<Image>, delta: &Delta) {
+        let assignment_interval_ms = self.assignment_interval_ms(image);
+        for host in self.coordinators.hosts.borrow().values() {
+            let image = Arc::clone(image);
+            let mut coordinator = host.coordinator.borrow_mut();
+            coordinator.follow_metadata(image, delta, assignment_interval_ms);
+        }
+    }
+
+    /// `group.consumer.assignment.interval.ms`, the one setting of groups that may change while the broker runs.
+    fn assignment_interval_ms(&self, image: &Image) -> i64 {
+        let row = broker_settings::find("group.consumer.assignment.interval.ms");
+        let node = self.config.node_id.to_string();
+        let layers = Layers {
+            node: image.config(ResourceType::Broker, &node),
+            cluster: image.config(ResourceType::Broker, ""),
+            fixed: &self.config.fixed,
+        };
+        match row.and_then(|row| layers.value(row)) {
+            Some((_, Value::Number(ms))) => ms,
+            _ => self.coordinators.settings.consumer.assignment_interval_ms,
+        }
+    }
+
+    /// What the group's member is checked against before its coordinator is asked.
+    pub(crate) fn group_settings(&self) -> &GroupSettings {
+        &self.coordinators.settings
     }
 
     /// The timer task.
@@ -179,6 +217,17 @@ impl Shard {
         }
         if let Some(append) = effects.append {
             self.append_group_records(host, &append);
+        }
+        for question in effects.resolve {
+            let (shard, host) = (Rc::clone(self), Rc::clone(host));
+            spawn("resolve expressions", async move {
+                let resolution =
+                    corelog_runtime::blocking_brief("expressions", move || question.run()).await;
+                let event = Event::Resolved(resolution);
+                let effects = host.coordinator.borrow_mut().step(clock(), event);
+                shard.carry_out(&host, effects);
+            })
+            .detach();
         }
         let deadline = host.coordinator.borrow().next_deadline().map(instant);
         if let Some(deadline) = deadline

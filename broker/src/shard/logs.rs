@@ -199,6 +199,7 @@ impl Shard {
             self.topic_config(topic);
         }
         self.set_image(Arc::clone(&image));
+        self.groups_follow(&image, &delta);
         for topic in &delta.changed {
             self.lead(topic);
         }

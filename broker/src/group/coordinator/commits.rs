@@ -92,8 +92,9 @@ impl Coordinator {
         let group = groups
             .entry(id.clone())
             .or_insert_with(|| Group::simple(id.clone()));
-        let Protocol::Classic(classic) = &mut group.protocol;
-        classic.heard_committing(&mut cx, &request.member_id);
+        if let Protocol::Classic(classic) = &mut group.protocol {
+            classic.heard_committing(&mut cx, &request.member_id);
+        }
         let expire_ms =
             (request.retention_ms >= 0).then(|| now.wall_ms.saturating_add(request.retention_ms));
         let mut changes = Vec::new();
@@ -141,9 +142,12 @@ impl Coordinator {
             };
         };
         let instance_id = request.instance_id.as_deref();
-        group
-            .classic()
-            .check_commit(&request.member_id, instance_id, request.generation_id, kind)
+        match &group.protocol {
+            Protocol::Classic(classic) => {
+                classic.check_commit(&request.member_id, instance_id, request.generation_id, kind)
+            }
+            Protocol::Consumer(group) => group.check_commit(request, kind),
+        }
     }
 
     /// Offsets of a transaction that are stored and wait for its end.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::super::{
-    Coordinator, Effects, Event, GroupSettings, Heartbeat, JoinGroup, JoinProtocol, JoinedGroup,
-    Now, Reply, Request, SyncGroup, Token,
+    ConsumerBeat, ConsumerHeartbeat, Coordinator, Effects, Event, GroupSettings, Heartbeat,
+    JoinGroup, JoinProtocol, JoinedGroup, Now, Reply, Request, SyncGroup, Token,
 };
+use super::script::consumer::{topic_id, topics};
 use super::{records, subscription};
+use crate::metadata::Image;
 
 struct Crowd {
     coordinator: Coordinator,
@@ -191,4 +193,146 @@ fn heartbeats_of_50_000_members_move_timers_once_a_session() {
     // Out of the order and in again, once per member.
     assert!(moved <= 2 * 50_001, "{moved} moves for {beats} heartbeats");
     assert_eq!(crowd.coordinator.timer_count(), 50_001);
+}
+
+impl Crowd {
+    fn consume(
+        &mut self,
+        group: &str,
+        id: &str,
+        epoch: i32,
+        owned: Option<&[i32]>,
+    ) -> (ConsumerBeat, usize) {
+        let joins = epoch == 0;
+        let owned = owned.map(|partitions| match partitions {
+            [] => Vec::new(),
+            partitions => vec![(topic_id("t"), partitions.to_vec())],
+        });
+        let request = ConsumerHeartbeat {
+            group_id: group.to_owned(),
+            member_id: id.to_owned(),
+            member_epoch: epoch,
+            rebalance_timeout_ms: if joins { 60_000 } else { -1 },
+            topics: joins.then(|| vec!["t".to_owned()]),
+            owned: owned.or(joins.then(Vec::new)),
+            client_id: "c".to_owned(),
+            ..ConsumerHeartbeat::default()
+        };
+        let mut effects = self.ask(0, Request::ConsumerHeartbeat(Box::new(request)));
+        let count = records(&effects).len();
+        let Some((_, Reply::ConsumerHeartbeat(Ok(beat)))) = effects.replies.pop() else {
+            panic!("{effects:?}")
+        };
+        (beat, count)
+    }
+
+    fn with_topic(partitions: i32) -> Self {
+        let mut crowd = Self::new();
+        let (image, delta) = topics(&Image::default(), &[&format!("t={partitions}")]);
+        crowd
+            .coordinator
+            .follow_metadata(Arc::new(image), &delta, 1_000);
+        crowd
+    }
+}
+
+/// A thousand consumers come within a second: what each needs is written, and everybody's targets twice, not a thousand
+/// times; three heartbeats later everybody has its part.
+#[test]
+fn a_storm_of_1_000_consumers_is_two_assignments() {
+    let mut crowd = Crowd::with_topic(2_000);
+    let ids: Vec<String> = (0..1_000)
+        .map(|number| format!("member-{number:04}"))
+        .collect();
+    let mut members: Vec<(i32, Vec<i32>)> = Vec::new();
+    let mut written = 0;
+    for id in &ids {
+        let (beat, count) = crowd.consume("g", id, 0, None);
+        written += count;
+        let told = beat.assignment.unwrap_or_default().into_iter();
+        members.push((
+            beat.member_epoch,
+            told.flat_map(|(_, partitions)| partitions).collect(),
+        ));
+    }
+    // Member, epoch and current assignment of each, and the targets of the first.
+    assert_eq!(written, 3 * 1_000 + 2);
+    crowd.now.wall_ms += 1_000;
+    for round in 0.. {
+        assert!(round < 4, "everybody has its part after three heartbeats");
+        let mut moved = 0;
+        for (id, (epoch, owned)) in ids.iter().zip(&mut members) {
+            let (beat, count) = crowd.consume("g", id, *epoch, Some(owned));
+            moved += count;
+            *epoch = beat.member_epoch;
+            if let Some(told) = beat.assignment {
+                *owned = told
+                    .into_iter()
+                    .flat_map(|(_, partitions)| partitions)
+                    .collect();
+            }
+        }
+        written += moved;
+        if moved == 0 {
+            break;
+        }
+    }
+    assert!(
+        members
+            .iter()
+            .all(|(epoch, owned)| *epoch == 1_001 && owned.len() == 2)
+    );
+    assert!(written < 8_000, "{written} records");
+}
+
+/// Heartbeats with nothing new write nothing and move timers once per session.
+#[test]
+fn heartbeats_of_50_000_consumers_write_nothing() {
+    let mut crowd = Crowd::with_topic(5);
+    let mut members = Vec::new();
+    for group in 0..10_000 {
+        let group = format!("group-{group}");
+        let ids = (0..5).map(|number| format!("member-{number}"));
+        let ids: Vec<String> = ids.collect();
+        for id in &ids {
+            crowd.consume(&group, id, 0, None);
+        }
+        members.push((group, ids));
+    }
+    crowd.now.wall_ms += 1_000;
+    for (group, ids) in &members {
+        let mut state = vec![(2, Vec::new()); 5];
+        state[0].1 = vec![0, 1, 2, 3, 4];
+        for _ in 0..4 {
+            for (id, (epoch, owned)) in ids.iter().zip(&mut state) {
+                let (beat, _) = crowd.consume(group, id, *epoch, Some(owned));
+                *epoch = beat.member_epoch;
+                if let Some(told) = beat.assignment {
+                    *owned = told
+                        .into_iter()
+                        .flat_map(|(_, partitions)| partitions)
+                        .collect();
+                }
+            }
+        }
+        assert!(
+            state
+                .iter()
+                .all(|(epoch, owned)| *epoch == 6 && owned.len() == 1),
+            "{state:?}"
+        );
+    }
+    let before = crowd.coordinator.timer_operations();
+    for _ in 0..9 {
+        for (group, ids) in &members {
+            for id in ids {
+                let (beat, count) = crowd.consume(group, id, 6, None);
+                assert_eq!((beat.member_epoch, beat.assignment, count), (6, None, 0));
+            }
+        }
+        crowd.now.steady_ms += 5_000;
+        assert_eq!(crowd.step(Event::Tick), Effects::default());
+    }
+    let moved = crowd.coordinator.timer_operations() - before;
+    assert!(moved <= 2 * 50_001, "{moved} moves");
 }

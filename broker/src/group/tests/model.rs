@@ -256,6 +256,7 @@ impl World {
             instance_id: client.instance.clone(),
             retention_ms: -1,
             knows_group_id_not_found: true,
+            knows_member_epochs: true,
             topics: vec![CommitTopic {
                 name: "t".to_owned(),
                 topic_id: [0; 16],

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use corelog_storage::producer::TransactionVersion;
 
+pub(super) mod consumer;
+
 use super::super::log::{self, Stored};
 use super::super::{
     AppendError, CommitPartition, CommitTopic, CommittedTopic, Coordinator, DeleteGroup,
@@ -19,7 +21,9 @@ use super::super::{
     OffsetFetch, Outcome, ProducerFault, Record, Reply, Request, SyncGroup, Ticket, Token,
     TxnOffsetCommit, Writer,
 };
+use super::super::{ConsumerBeat, MigrationPolicy, Refusal, Resolve};
 use super::subscription;
+use crate::metadata::Image;
 
 macro_rules! scripts {
     ($($name:ident),* $(,)?) => {
@@ -46,6 +50,13 @@ scripts! {
     commit_during_rebalance,
     traps,
     transactions,
+    consumer_reconciliation,
+    consumer_fencing,
+    consumer_static_members,
+    consumer_metadata,
+    consumer_regexes,
+    consumer_migration,
+    consumer_appends,
 }
 
 fn check(name: &str, text: &str) {
@@ -92,6 +103,10 @@ struct World {
     members: Vec<String>,
     /// Tokens by the label of the script.
     tokens: BTreeMap<u64, String>,
+    /// What there is of topics.
+    image: Arc<Image>,
+    /// Regular expressions to be resolved.
+    resolving: Vec<Resolve>,
 }
 
 /// What the log holds.
@@ -125,6 +140,8 @@ impl World {
             held: None,
             members,
             tokens,
+            image: Arc::default(),
+            resolving: Vec::new(),
         }
     }
 
@@ -155,10 +172,19 @@ impl World {
         if !self.started {
             self.started = true;
             self.coordinator = Coordinator::new(0, Arc::new(self.settings.clone()), 1);
+            self.coordinator.set_metadata(self.image.clone(), 1_000);
             let effects = self.coordinator.loaded(self.now);
             self.show(effects, out);
         }
         let event = match *command {
+            "topics" => {
+                let (image, delta) = consumer::topics(&self.image, rest);
+                self.image = Arc::new(image);
+                self.coordinator
+                    .follow_metadata(self.image.clone(), &delta, 1_000);
+                return;
+            }
+            "resolve" => Event::Resolved(self.resolving.remove(0).run()),
             "wait" => return self.wait(rest[0].parse().unwrap(), out),
             "hold" => {
                 self.held = Some(Vec::new());
@@ -214,6 +240,10 @@ impl World {
     fn set(&mut self, words: &[&str]) {
         let value = words[1];
         match words[0] {
+            "policy" => {
+                self.settings.consumer.migration_policy = MigrationPolicy::from_name(value);
+            }
+            "consumers-max" => self.settings.consumer.members_max = value.parse().unwrap(),
             "delay" => self.settings.initial_rebalance_delay_ms = value.parse().unwrap(),
             "members-max" => self.settings.members_max = value.parse().unwrap(),
             "retention" => self.settings.offsets_retention_ms = value.parse().unwrap(),
@@ -257,6 +287,7 @@ impl World {
         self.held = None;
         self.lives += 1;
         self.coordinator = Coordinator::new(0, Arc::new(self.settings.clone()), self.lives);
+        self.coordinator.set_metadata(self.image.clone(), 1_000);
         for logged in &self.log {
             match logged {
                 Logged::Record(record, producer) => self
@@ -274,6 +305,16 @@ impl World {
     }
 
     fn show(&mut self, effects: Effects, out: &mut String) {
+        for question in effects.resolve {
+            writeln!(
+                out,
+                "  resolve: {} {}",
+                question.group,
+                question.patterns.join(" ")
+            )
+            .unwrap();
+            self.resolving.push(question);
+        }
         for (token, reply) in effects.replies {
             let label = self.tokens[&token.0].clone();
             let shown = self.show_reply(reply);
@@ -353,6 +394,10 @@ impl World {
                     "group {group} gen={generation} {}/{protocol} leader={leader} since={since}{members}",
                     value.protocol_type
                 )
+            }
+            Stored::Consumer { group, entry } => {
+                let shown = consumer::entry(&entry, &mut |id| self.alias(id));
+                format!("{group} {shown}")
             }
             Stored::Unknown => "unknown".to_owned(),
         }
@@ -449,13 +494,17 @@ impl World {
                 format!("list{}", shown.collect::<String>())
             }
             Reply::DeleteGroup(deleted) => format!("delete {}", error(deleted.err())),
+            Reply::ConsumerHeartbeat(beat) => consumer::beat(&beat, &self.alias_of(&beat)),
+            Reply::DescribeConsumerGroup(described) => {
+                consumer::described(&described, &mut |id| self.alias(id))
+            }
             Reply::Marker(marked) => format!("marker {}", error(marked.err())),
         }
     }
 
     fn alias(&mut self, id: &str) -> String {
         // A generated id ends in a UUID; made-up ones are shown as they are.
-        if id.len() < 37 {
+        if id.len() < 37 && id.len() != 22 {
             return id.to_owned();
         }
         let place = self
@@ -467,6 +516,12 @@ impl World {
                 self.members.len() - 1
             });
         format!("#{}", place + 1)
+    }
+
+    fn alias_of(&mut self, beat: &Result<ConsumerBeat, Box<Refusal>>) -> String {
+        beat.as_ref()
+            .map(|beat| self.alias(&beat.member_id))
+            .unwrap_or_default()
     }
 
     /// Replaces the `#n` of a word by member ids.
@@ -591,6 +646,7 @@ fn request(command: &str, words: &[&str]) -> Request {
                 instance_id: option("instance"),
                 retention_ms: number("retention", -1).into(),
                 knows_group_id_not_found: number("v", 9) >= 9,
+                knows_member_epochs: number("v", 9) >= 9,
                 topics: plain[1..]
                     .iter()
                     .map(|commit| {
@@ -610,7 +666,7 @@ fn request(command: &str, words: &[&str]) -> Request {
                         }];
                         CommitTopic {
                             name: name.to_owned(),
-                            topic_id: [7; 16],
+                            topic_id: consumer::topic_id(name).0,
                             partitions,
                         }
                     })
@@ -644,14 +700,18 @@ fn request(command: &str, words: &[&str]) -> Request {
         }
         "fetch" => Request::OffsetFetch(OffsetFetch {
             group_id: group_id(),
-            member_id: None,
-            member_epoch: -1,
+            member_id: option("id"),
+            member_epoch: number("epoch", -1),
             require_stable: options.contains_key("stable"),
             topics: (plain.len() > 1).then(|| places(&plain[1..])),
         }),
         "offset-delete" => Request::OffsetDelete(OffsetDelete {
             group_id: group_id(),
             topics: places(&plain[1..]),
+        }),
+        "hb" => consumer::heartbeat(group_id(), &options),
+        "cdescribe" => Request::DescribeConsumerGroup(DescribeGroup {
+            group_id: group_id(),
         }),
         "describe" => Request::DescribeGroup(DescribeGroup {
             group_id: group_id(),

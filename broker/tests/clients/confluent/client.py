@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""client.py BOOTSTRAP create TOPIC PARTITIONS | produce TOPIC CODEC COUNT [RATE] | consume TOPIC COUNT | member TOPIC GROUP"""
+"""client.py BOOTSTRAP create TOPIC PARTITIONS | produce TOPIC CODEC COUNT [RATE] | consume TOPIC COUNT | member TOPIC GROUP [PROTOCOL]"""
 import sys, time
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -41,8 +41,12 @@ elif verb == "consume":
             end = time.monotonic() + 60
     consumer.close()
 elif verb == "member":
-    consumer = Consumer({"bootstrap.servers": boot, "group.id": sys.argv[4], "auto.offset.reset": "earliest",
-                         "session.timeout.ms": 6000, "heartbeat.interval.ms": 500, "auto.commit.interval.ms": 500})
+    settings = {"bootstrap.servers": boot, "group.id": sys.argv[4], "auto.offset.reset": "earliest", "auto.commit.interval.ms": 500}
+    if sys.argv[5:] == ["consumer"]:
+        settings["group.protocol"] = "consumer"
+    else:
+        settings.update({"session.timeout.ms": 6000, "heartbeat.interval.ms": 500})
+    consumer = Consumer(settings)
     consumer.subscribe([topic])
     while True:
         records = [m for m in consumer.consume(500, 0.5) if not m.error()]
