@@ -11,15 +11,20 @@ use std::future::Future;
 use corelog_net::wire::Uuid;
 use corelog_runtime::{Config, Runtime};
 
+mod acls;
 pub mod argparse;
 mod broker_api_versions;
+mod client_metrics;
 mod cluster;
+mod configs;
 mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 pub mod consumer_perf_test;
+mod delegation_tokens;
 mod delete_records;
 mod dump_log;
+mod e2e_latency;
 mod features;
 mod formatter;
 mod get_offsets;
@@ -34,12 +39,19 @@ pub mod options;
 pub mod out;
 pub mod producer_perf_test;
 pub mod properties;
+mod reassign_partitions;
+mod scram;
 mod session;
+mod share_groups;
+pub mod shell;
+mod storage;
 mod time;
 mod topics;
 mod transactions;
+mod verifiable;
 
 pub use out::Out;
+pub use shell::Synopsis;
 
 /// A subcommand of `corelog`.
 pub struct Command {
@@ -47,6 +59,10 @@ pub struct Command {
     pub name: &'static str,
     /// What it does, in one line.
     pub about: &'static str,
+    /// Whether Kafka has a tool of this name.
+    pub is_kafkas: bool,
+    /// Its options.
+    pub synopsis: Synopsis,
     /// Runs it; gives the exit code.
     pub run: fn(&[String], &mut Out) -> u8,
 }
@@ -54,94 +70,207 @@ pub struct Command {
 /// All subcommands.
 pub const COMMANDS: &[Command] = &[
     Command {
+        name: "acls",
+        about: "List, add and remove ACLs",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&acls::TABLE),
+        run: acls::run,
+    },
+    Command {
         name: "broker-api-versions",
         about: "Print which API versions brokers serve",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&broker_api_versions::TABLE),
         run: broker_api_versions::run,
+    },
+    Command {
+        name: "client-metrics",
+        about: "Subscriptions of client metrics",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&client_metrics::TABLE),
+        run: client_metrics::run,
     },
     Command {
         name: "cluster",
         about: "The id and the nodes of a cluster",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&cluster::PARSER),
         run: cluster::run,
+    },
+    Command {
+        name: "configs",
+        about: "Describe and change configs, quotas and credentials",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&configs::TABLE),
+        run: configs::run,
     },
     Command {
         name: "console-consumer",
         about: "Print the records of a topic",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&console_consumer::TABLE),
         run: console_consumer::run,
     },
     Command {
         name: "console-producer",
         about: "Produce records from lines of standard input",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&console_producer::TABLE),
         run: console_producer::run,
     },
     Command {
         name: "consumer-groups",
         about: "List, describe, reset and delete consumer groups",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&consumer_groups::TABLE),
         run: consumer_groups::run,
     },
     Command {
         name: "consumer-perf-test",
         about: "Measure how fast records are consumed",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&consumer_perf_test::TABLE),
         run: consumer_perf_test::run,
+    },
+    Command {
+        name: "delegation-tokens",
+        about: "Create, renew, expire and describe delegation tokens",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&delegation_tokens::TABLE),
+        run: delegation_tokens::run,
     },
     Command {
         name: "delete-records",
         about: "Delete records before an offset",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&delete_records::TABLE),
         run: delete_records::run,
     },
     Command {
         name: "dump-log",
         about: "Print the files of a log directory: records, indexes, snapshots",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&dump_log::TABLE),
         run: dump_log::run,
+    },
+    Command {
+        name: "e2e-latency",
+        about: "Measure the time from producing to consuming",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&e2e_latency::TABLE),
+        run: e2e_latency::run,
     },
     Command {
         name: "features",
         about: "The features of a cluster and their levels",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&features::PARSER),
         run: features::run,
     },
     Command {
         name: "get-offsets",
         about: "Print offsets of partitions",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&get_offsets::TABLE),
         run: get_offsets::run,
     },
     Command {
         name: "groups",
         about: "List groups of all types",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&groups::TABLE),
         run: groups::run,
     },
     Command {
         name: "leader-election",
         about: "Elect leaders",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&leader_election::TABLE),
         run: leader_election::run,
     },
     Command {
         name: "log-check",
         about: "Verify data directories of a stopped broker and say what is wrong",
+        is_kafkas: false,
+        synopsis: Synopsis::Listed(Vec::new),
         run: log_check::run,
     },
     Command {
         name: "log-dirs",
         about: "Print what is in the log directories of brokers",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&log_dirs::TABLE),
         run: log_dirs::run,
     },
     Command {
         name: "metadata-quorum",
         about: "The quorum of controllers",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&metadata_quorum::PARSER),
         run: metadata_quorum::run,
     },
     Command {
         name: "producer-perf-test",
         about: "Measure how fast records are produced",
+        is_kafkas: true,
+        synopsis: Synopsis::Listed(producer_perf_test::options),
         run: producer_perf_test::run,
+    },
+    Command {
+        name: "reassign-partitions",
+        about: "Move partitions between brokers and directories",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&reassign_partitions::TABLE),
+        run: reassign_partitions::run,
+    },
+    Command {
+        name: "share-groups",
+        about: "List, describe and delete share groups",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&share_groups::SHARE_TABLE),
+        run: share_groups::run,
+    },
+    Command {
+        name: "storage",
+        about: "Log directories of a broker that does not run, and ids",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&storage::PARSER),
+        run: storage::run,
+    },
+    Command {
+        name: "streams-groups",
+        about: "List, describe and delete streams groups",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&share_groups::STREAMS_TABLE),
+        run: share_groups::run_streams,
     },
     Command {
         name: "topics",
         about: "Create, delete, describe, list or change topics",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&topics::TABLE),
         run: topics::run,
     },
     Command {
         name: "transactions",
         about: "List, describe and abort transactions",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&transactions::PARSER),
         run: transactions::run,
+    },
+    Command {
+        name: "verifiable-consumer",
+        about: "Consume for a system test",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&verifiable::CONSUMER),
+        run: verifiable::run_consumer,
+    },
+    Command {
+        name: "verifiable-producer",
+        about: "Produce for a system test",
+        is_kafkas: true,
+        synopsis: Synopsis::Subcommands(&verifiable::PRODUCER),
+        run: verifiable::run_producer,
     },
 ];
 
@@ -181,6 +310,9 @@ pub fn main(arguments: &[String], out: &mut Out) -> u8 {
             out.line(&format!("corelog {}", env!("CARGO_PKG_VERSION")));
             0
         }
+        "install-links" => shell::install_links(rest, out),
+        "completion" => shell::completion(rest, out),
+        "man" => shell::man(rest, out),
         name => {
             if let Some(command) = by_name(name) {
                 return (command.run)(rest, out);
@@ -199,6 +331,8 @@ fn usage(out: &mut Out) {
         out.error(&format!("  {:<20} {}", command.name, command.about));
     }
     out.error("\n'corelog <command> --help' lists the options of a command.");
+    out.error("'corelog install-links DIR' makes links named as Kafka's tools; 'corelog completion bash|zsh|fish' and");
+    out.error("'corelog man [command]' print what a shell and man want.");
 }
 
 /// Runs a command's work on a runtime of this thread.

@@ -23,6 +23,7 @@ const USAGE: &str = "usage: cargo dev <command>
   adopt [KIND…]             Kafka and this broker take turns on one directory, see broker/tests/adopt
   exactly-once [--seconds N] [VARIANT…]
                             transactions while broker and members die, see broker/tests/exactly_once
+  compare-tools             Kafka's tools and corelog against a Kafka and this broker, see tools/tests/compare-tools
   crash [--rounds N] [--seed N]
                             kill -9 under load, 200 rounds, against a release build
   ci [--after-tests]        everything a commit must pass";
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         "clients" => script(root, "clients", rest),
         "adopt" => script(root, "adopt", rest),
         "exactly-once" => script(root, "exactly_once", rest),
+        "compare-tools" => compare_tools(root, rest),
         "crash" => crash::run(root, rest),
         "ci" => ci::run(root, rest),
         _ => Err(anyhow::anyhow!("{USAGE}")),
@@ -53,6 +55,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Hands over to the script that compares command lines.
+fn compare_tools(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
+    let script = root.join("tools/tests/compare-tools");
+    let mut command = Command::new(script);
+    Ok(command
+        .args(arguments)
+        .current_dir(root)
+        .status()?
+        .success())
 }
 
 /// Hands over to the script of a folder in the broker's tests.

@@ -588,7 +588,7 @@ const OPTIONS: &[Opt] = &[
     ),
 ];
 
-const TABLE: Table = Table {
+pub(super) const TABLE: Table = Table {
     about: "This tool helps to read data from Kafka topics and outputs it to standard output.",
     options: OPTIONS,
 };

@@ -392,7 +392,7 @@ const OPTIONS: &[Opt] = &[
     value("topic", "String: topic", "REQUIRED: the topic."),
 ];
 
-const TABLE: Table = Table {
+pub(super) const TABLE: Table = Table {
     about: "This tool helps to read data from standard input and publish it to Kafka.",
     options: OPTIONS,
 };

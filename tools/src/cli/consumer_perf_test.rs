@@ -331,7 +331,7 @@ const OPTIONS: &[Opt] = &[
     ),
 ];
 
-const TABLE: Table = Table {
+pub(super) const TABLE: Table = Table {
     about: "This tool is used to verify the consumer performance.",
     options: OPTIONS,
 };

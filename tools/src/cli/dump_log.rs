@@ -100,7 +100,7 @@ const DECIDE_PRINTING: [&str; 8] = [
 ];
 const MESSAGE_SIZE_MAX: i32 = 5 * 1024 * 1024;
 
-const TABLE: Table = Table {
+pub(super) const TABLE: Table = Table {
     about: "Print what is in the files of a log directory: logs, indexes, snapshots.",
     options: OPTIONS,
 };

@@ -80,6 +80,30 @@ pub(super) fn partition_order(partitions: Vec<(String, i32)>) -> Vec<(String, i3
     hash_order(partitions, partition_hash)
 }
 
+/// `Double.toString`, for what Kafka prints: no exponents up to ten million.
+pub(super) fn double(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    let size = value.abs();
+    if size != 0.0 && !(1e-3..1e7).contains(&size) {
+        let text = format!("{value:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let point = if digits.contains('.') { "" } else { ".0" };
+        return format!("{digits}{point}E{exponent}");
+    }
+    format!("{value:?}")
+}
+
+/// `List.toString`.
+pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    format!("[{}]", items.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +115,10 @@ mod tests {
         assert_eq!(order, [4, 3, 2, 1, 0]);
         let groups = hash_order(vec!["cg1", "live", "cg2", "live848"], |it| string_hash(it));
         assert_eq!(groups, ["live848", "cg1", "live", "cg2"]);
+        assert_eq!(double(1024.0), "1024.0");
+        assert_eq!(double(2.5e8), "2.5E8");
+        assert_eq!(double(1e7), "1.0E7");
+        assert_eq!(list([1, 2]), "[1, 2]");
     }
 
     #[test]

@@ -115,6 +115,8 @@ impl Refusal {
 pub struct Given {
     /// Every value of each option given, in order; `None` where an optional value was left out.
     values: BTreeMap<&'static str, Vec<Option<String>>>,
+    /// The same, as they stood.
+    order: Vec<(&'static str, Option<String>)>,
 }
 
 impl Table {
@@ -154,6 +156,7 @@ impl Table {
                     inline.or_else(|| rest.next_if(|next| !next.starts_with('-')).cloned())
                 }
             };
+            given.order.push((option.name, value.clone()));
             given.values.entry(option.name).or_default().push(value);
         }
         if given.has("help") {
@@ -249,6 +252,13 @@ impl Given {
             .flatten()
             .filter_map(Option::as_deref)
             .collect()
+    }
+
+    /// Those of these options that were given, with their values, as they stood.
+    pub fn in_order(&self, names: &[&str]) -> Vec<(&'static str, Option<String>)> {
+        let mut given = self.order.clone();
+        given.retain(|(name, _)| names.contains(name));
+        given
     }
 
     /// [`Given::one`], as a number or the like.

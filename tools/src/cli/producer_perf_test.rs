@@ -119,6 +119,14 @@ enum Takes {
     Many,
 }
 
+/// The options and what they do.
+pub(super) fn options() -> Vec<(&'static str, &'static str)> {
+    OPTIONS
+        .iter()
+        .map(|(name, _, help)| (*name, *help))
+        .collect()
+}
+
 const OPTIONS: &[(&str, Takes, &str)] = &[
     (
         "--bootstrap-server",

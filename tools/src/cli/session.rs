@@ -32,6 +32,21 @@ impl Printer {
         self.0.borrow_mut().error(line);
     }
 
+    /// [`Out::bytes`].
+    pub(super) fn text(&self, text: &str) {
+        self.0.borrow_mut().bytes(text.as_bytes());
+    }
+
+    /// [`Out::flush`].
+    pub(super) fn flush(&self) {
+        self.0.borrow_mut().flush();
+    }
+
+    /// [`Out::is_broken`].
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.borrow().is_broken()
+    }
+
     /// A document of `--output json`.
     pub(super) fn json(&self, value: &serde_json::Value) {
         self.line(&format!("{value:#}"));

@@ -89,6 +89,35 @@ fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
+/// The date of a day counted from the epoch: year, month, day.
+fn date_of(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let year = year + era * 400;
+    if month < 10 {
+        (year, month + 3, day)
+    } else {
+        (year + 1, month - 9, day)
+    }
+}
+
+/// `YYYY-MM-DDTHH:mm` in UTC.
+pub(super) fn minute_of(ms: i64) -> String {
+    let seconds = ms.div_euclid(1000);
+    let (year, month, day) = date_of(seconds.div_euclid(86_400));
+    let minutes = seconds.rem_euclid(86_400) / 60;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}",
+        minutes / 60,
+        minutes % 60
+    )
+}
+
 /// `PnDTnHnMn.nS` of ISO 8601, in milliseconds.
 pub(super) fn duration(text: &str) -> Option<i64> {
     let upper = text.to_ascii_uppercase();
@@ -158,6 +187,8 @@ mod tests {
         );
         assert!(datetime("2023-02-29T12:00:00.000").is_err());
         assert!(datetime("x").is_err());
+        assert_eq!(minute_of(1_709_211_600_005), "2024-02-29T13:00");
+        assert_eq!(minute_of(-1), "1969-12-31T23:59");
     }
 
     #[test]

@@ -707,7 +707,7 @@ const OPTIONS: &[Opt] = &[
     ),
 ];
 
-const TABLE: Table = Table {
+pub(super) const TABLE: Table = Table {
     about: "This tool helps to create, delete, describe, or change a topic.",
     options: OPTIONS,
 };
