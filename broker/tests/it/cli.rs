@@ -4,7 +4,7 @@
 //! that were there; what depends on the run (ids, ports, times) is a placeholder on both sides.
 //! **Lives on** the test's thread; a live member of a group on a thread of its own.
 //! **Invariants** (1) A transcript is reproduced, or stands in `tools/tests/transcripts/DIFFERENCES.md` with the reason;
-//! where ours prints something else on purpose, `NNN-….ours` says what. (2) A difference that is none any more fails.
+//! where ours prints something else on purpose, `NNN-….ours` says what.
 //! **Not here** transcripts that end before a broker is asked (`tools/tests/it`), which run there too.
 
 use std::cell::RefCell;
@@ -614,6 +614,41 @@ fn topics_consoles_and_groups_are_said_as_kafka_says_them() {
         story.tell(&transcript);
     }
     drop(live);
+    story.end();
+}
+
+#[test]
+fn the_rest_is_said_as_kafka_says_it() {
+    let broker = Broker::with(&["node.id=1", "offsets.topic.num.partitions=2"]);
+    let places = places(&broker);
+    let mut story = Story {
+        places: &places,
+        wrong: Vec::new(),
+        listed: differences(),
+    };
+    let prepare = [
+        "topics --create --topic t1 --partitions 5",
+        "topics --create --topic t2 --config cleanup.policy=compact --config retention.ms=1000",
+    ];
+    for command in prepare {
+        let mut arguments = words(&format!("corelog {command}"));
+        arguments.extend(["--bootstrap-server".to_owned(), broker.bootstrap()]);
+        let (code, out, err) = run(&arguments, "");
+        assert_eq!(code, 0, "{command}: {out}{err}");
+    }
+    produce(
+        &places.bootstrap,
+        "t1",
+        &[
+            (1, Some("k1"), "v1"),
+            (2, Some("k2"), "v2"),
+            (3, Some("k3"), "v3"),
+        ],
+    );
+    commit(&places.bootstrap, "cg2", &[("t1", 0, 0)]);
+    for transcript in transcripts(|number| number >= 200) {
+        story.tell(&transcript);
+    }
     story.end();
 }
 
