@@ -162,6 +162,13 @@ impl<S: Service> Server<S> {
         self.0.connections.borrow().len()
     }
 
+    /// Connections served here now that came by the listener of this name.
+    pub fn connection_count_of(&self, listener: &str) -> usize {
+        let connections = self.0.connections.borrow();
+        let of = |shared: &&Rc<Shared>| *shared.peer.listener == *listener;
+        connections.values().filter(of).count()
+    }
+
     /// Bytes of requests held here now, arriving or in flight.
     pub fn request_bytes(&self) -> usize {
         self.0.budget.used()

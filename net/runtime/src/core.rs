@@ -276,14 +276,22 @@ impl Core {
             wait
         };
         let mut events = self.events.take();
+        // Two readings of the clock, and only when there is nothing to do.
+        let asleep = (wait != Wait::No).then(|| self.refresh_now());
         self.driver
             .borrow_mut()
             .park(wait, &mut events, &self.counters);
-        if wait != Wait::No {
-            self.slot.wake_up();
-            self.counters.sleeps.set(self.counters.sleeps.get() + 1);
-        }
         self.clock.set(None);
+        if let Some(asleep) = asleep {
+            self.slot.wake_up();
+            let slept = self
+                .refresh_now()
+                .as_nanos()
+                .saturating_sub(asleep.as_nanos());
+            let counters = &self.counters;
+            counters.sleeps.set(counters.sleeps.get() + 1);
+            counters.slept.set(counters.slept.get() + slept);
+        }
         for event in events.drain(..) {
             self.dispatch(event);
         }

@@ -115,6 +115,8 @@ pub struct Stats {
     pub enters: u64,
     /// Times the loop allowed itself to sleep.
     pub sleeps: u64,
+    /// Nanoseconds that it slept: the rest of the time it was busy, or waited for its core.
+    pub slept_ns: u64,
     /// Timers fired.
     pub timers: u64,
     /// Tasks alive.
@@ -142,6 +144,7 @@ pub fn stats() -> Stats {
         polls: counters.polls.get(),
         enters: counters.enters.get(),
         sleeps: counters.sleeps.get(),
+        slept_ns: counters.slept.get(),
         timers: counters.timers.get(),
         tasks,
         timers_set,
@@ -156,5 +159,6 @@ pub(crate) struct Counters {
     pub(crate) polls: Cell<u64>,
     pub(crate) enters: Cell<u64>,
     pub(crate) sleeps: Cell<u64>,
+    pub(crate) slept: Cell<u64>,
     pub(crate) timers: Cell<u64>,
 }
