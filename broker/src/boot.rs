@@ -18,7 +18,6 @@ mod write_way;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,7 +29,7 @@ use crate::config::BrokerConfig;
 use crate::config::broker::IoBackend;
 use crate::mesh::{self, Reply, Request};
 use crate::shard::disks::Disks;
-use crate::shard::logs::{Checkpoints, Opened};
+use crate::shard::logs::Opened;
 use crate::shard::{Parts, Settings, Shard};
 pub(crate) use directories::{Directories, random_id};
 pub(crate) use metadata_log::TOPIC as METADATA_TOPIC;
@@ -128,12 +127,14 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
         let shard = Shard::start(parts);
         lead(shard, directories, metadata, signals, begun).await
     });
+    // On an error nobody has told the other shards to stop: they end with the process.
+    outcome?;
     for thread in threads {
         thread
             .join()
             .map_err(|_| anyhow::anyhow!("a shard's thread panicked"))?;
     }
-    outcome
+    Ok(())
 }
 
 /// Shard 0 starts the others, serves with them until a signal comes, and stops them.
@@ -153,10 +154,10 @@ async fn lead(
         .ok()
         .expect("set once");
     shard.adopt_metadata_log(metadata.log, metadata.epoch);
-    let telling = corelog_runtime::spawn(
-        "recovery progress",
-        tell_of_recovery(Arc::clone(&directories.checkpoints)),
-    );
+    // Before the logs: who watches sees a long recovery from the beginning.
+    crate::admin::open(&shard).map_err(anyhow::Error::msg)?;
+    shard.status.recovers(Arc::clone(&directories.checkpoints));
+    let telling = corelog_runtime::spawn("recovery progress", tell_of_recovery(Rc::clone(&shard)));
     let mut opened = Opened::default();
     for reply in shard
         .call_all(|| Request::Open(Arc::clone(&directories.checkpoints)))
@@ -196,8 +197,12 @@ async fn lead(
         corelog_runtime::spawn("metadata snapshots", Rc::clone(&shard).snapshot_for_ever());
     let ready = corelog_runtime::now().duration_since(begun);
     tracing::info!("ready in {} ms", ready.as_millis());
+    shard
+        .status
+        .serves(u64::try_from(ready.as_millis()).unwrap_or(u64::MAX));
     let signal = signals.next().await;
     tracing::info!("{signal:?}: stopping");
+    shard.status.stops();
     drop((checkpoints, snapshots));
     stop(&shard, &directories).await
 }
@@ -238,17 +243,15 @@ async fn checkpoint_for_ever(shard: Rc<Shard>) {
 }
 
 /// Says from time to time how far a long recovery is.
-async fn tell_of_recovery(checkpoints: Arc<Checkpoints>) {
-    let live = checkpoints.directories.iter().map(|one| one.live.len());
-    let count = live.sum::<usize>();
+async fn tell_of_recovery(shard: Rc<Shard>) {
     loop {
         corelog_runtime::sleep(RECOVERY_TOLD_EVERY).await;
-        let recovery = &checkpoints.recovery;
-        let logs = recovery.logs.load(Ordering::Relaxed);
-        let begun = recovery.bytes_begun.load(Ordering::Relaxed);
-        let checked = recovery.bytes_checked.load(Ordering::Relaxed);
+        let progress = shard.status.progress();
+        let (begun, checked) = (progress.bytes, progress.bytes_checked);
         tracing::info!(
-            "recovering: logs={logs} of {count}, checked {checked} of {begun} bytes ({} %) of the logs begun",
+            "recovering: logs={} of {}, checked {checked} of {begun} bytes ({} %) of the logs begun",
+            progress.logs_done,
+            progress.logs,
             checked
                 .saturating_mul(100)
                 .checked_div(begun)

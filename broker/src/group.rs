@@ -34,7 +34,7 @@ pub use consumer::assignor::Assignor;
 pub(crate) use consumer::check::request as check_heartbeat;
 pub use consumer::migrate::MigrationPolicy;
 pub use consumer::regex::{Resolution, Resolve};
-pub use coordinator::Coordinator;
+pub use coordinator::{Census, Commit, Coordinator};
 pub use error::{AppendError, GroupError, ProducerFault};
 pub use message::{
     CommitPartition, CommitTopic, CommittedTopic, ConsumerBeat, ConsumerHeartbeat, DeleteGroup,

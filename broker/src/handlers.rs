@@ -231,6 +231,7 @@ pub(crate) fn dispatch(
     request: Request,
 ) -> Dispatched {
     let place = turn.place();
+    let timing = shard.metrics.time(&request);
     let shard = Rc::clone(shard);
     Dispatched::Later(Box::pin(async move {
         place.come().await;
@@ -239,7 +240,7 @@ pub(crate) fn dispatch(
         } else {
             answer(shard, context, request).await
         };
-        drop(place);
+        drop((place, timing));
         reply
     }))
 }

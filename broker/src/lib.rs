@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod admin;
 pub mod boot;
 pub mod config;
 pub mod controller;
@@ -8,6 +9,7 @@ pub mod group;
 mod handlers;
 mod mesh;
 pub mod metadata;
+mod metrics;
 mod partition;
 mod shard;
 pub mod txn;

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   Group ──► Data ──► (nothing)       Control ──► Publish ──► (nothing)
-//!   Adopt, Open, Listen, Checkpoint, Sizes, Relocate, DirectoryFailed, Drain, Close ──► (nothing)
+//!   Adopt, Open, Listen, Checkpoint, Sizes, Sample, Relocate, DirectoryFailed, Drain, Close ──► (nothing)
 //! ```
 //!
 //! Txn may call Control (`Txn ──► Control`), for producer ids. Markers of transactions go from tasks of the coordinator's shard to Group and Data; what producing
@@ -34,6 +34,7 @@ use corelog_storage::types::TopicId;
 
 use crate::group;
 use crate::metadata::{Delta, Image};
+use crate::metrics::sample::{Sample, Selection};
 use crate::partition::append::{AppendCall, Appended};
 use crate::partition::lookup::{Looked, LookupCall};
 use crate::partition::read::{FetchCall, Fetched};
@@ -87,6 +88,8 @@ pub(crate) enum Request {
     Checkpoint,
     /// The size of every log of the shard.
     Sizes,
+    /// What the shard has counted, for a scrape.
+    Sample(Arc<Selection>),
     /// Logs of the shard shall move to other directories.
     Relocate(Vec<Relocate>),
     /// A log directory failed: its partitions go offline. Not answered.
@@ -123,6 +126,8 @@ pub(crate) enum Reply {
     Offsets(Vec<LogOffsets>),
     /// To [`Request::Sizes`].
     Sizes(Vec<LogSize>),
+    /// To [`Request::Sample`].
+    Sample(Box<Sample>),
     /// To [`Request::Relocate`], in the order of the logs.
     Relocated(Vec<ErrorCode>),
     /// To requests that need no other answer.
@@ -246,6 +251,16 @@ impl Mesh {
         self.requests
             .try_send(to, envelope)
             .map_err(|envelope| envelope.request)
+    }
+
+    /// Requests of other shards that wait to be taken here.
+    pub(crate) fn queued(&self) -> usize {
+        self.requests.pending()
+    }
+
+    /// Calls of this shard that wait for their reply.
+    pub(crate) fn calls(&self) -> usize {
+        self.open.borrow().len()
     }
 
     /// Serves the requests of the other shards for ever. `serve` must fix the order of what it does

@@ -23,6 +23,8 @@ use corelog_runtime::{Instant, Notify};
 use corelog_storage::log::Log;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
+use crate::metrics::Traffic;
+
 /// What a partition can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -83,6 +85,7 @@ pub(crate) struct Partition {
     pub(crate) cache_piece: Cell<u64>,
     /// What the log's tail holds, as counted in the shard's sum.
     pub(crate) tail_bytes: Cell<usize>,
+    pub(crate) traffic: Traffic,
     parked: RefCell<Vec<Rc<Parked>>>,
 }
 
@@ -122,6 +125,7 @@ impl Partition {
             uncleanable: Cell::new(false),
             cache_piece: Cell::new(0),
             tail_bytes: Cell::new(0),
+            traffic: Traffic::default(),
             parked: RefCell::new(Vec::new()),
         }
     }

@@ -36,6 +36,7 @@ use corelog_storage::batch::Transcoder;
 use corelog_storage::disk::LogDir;
 use corelog_storage::types::TopicId;
 
+use crate::admin::Status;
 use crate::config::broker::WriteWay;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::group::GroupSettings;
@@ -43,6 +44,7 @@ use crate::handlers::fetch::session::Sessions;
 use crate::handlers::{self, Context, Turn};
 use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
+use crate::metrics::Metrics;
 use crate::partition::readahead::Readahead;
 use crate::partition::{Parked, Partition};
 use crate::txn::TxnSettings;
@@ -120,6 +122,9 @@ pub(crate) struct Shard {
     pub(crate) cleaner: Cleaner,
     pub(crate) readahead: RefCell<Readahead>,
     pub(crate) sessions: RefCell<Sessions>,
+    pub(crate) metrics: Metrics,
+    /// How far the broker is; told by shard 0.
+    pub(crate) status: Status,
     pub(crate) coordinators: Coordinators,
     pub(crate) transactions: Transactions,
     pub(crate) producer_ids: ProducerIds,
@@ -128,7 +133,7 @@ pub(crate) struct Shard {
     pub(crate) server: OnceCell<Server<Shard>>,
     /// Sockets that others accepted before this shard listened.
     pub(crate) early: RefCell<Vec<Accepted>>,
-    cluster_id: Arc<str>,
+    pub(crate) cluster_id: Arc<str>,
     image: RefCell<Arc<Image>>,
     topic_configs: RefCell<Map<TopicId, Arc<TopicConfig>>>,
     /// Images are followed one after the other, and none before the logs are open: a partition that is being opened
@@ -173,7 +178,6 @@ impl Shard {
             shards: parts.shards,
             mesh: Rc::new(Mesh::new(parts.ports, parts.shards)),
             settings: parts.settings,
-            directories: parts.directories,
             metadata_directory: parts.metadata_directory,
             unserved: RefCell::default(),
             moves: RefCell::default(),
@@ -186,6 +190,9 @@ impl Shard {
             cleaner: Cleaner::new(),
             readahead: RefCell::default(),
             sessions: RefCell::new(Sessions::new(slots)),
+            metrics: Metrics::new(parts.directories.len()),
+            directories: parts.directories,
+            status: Status::new(),
             coordinators: Coordinators::new(group_settings),
             transactions: Transactions::new(txn_settings(&parts.config.transaction)),
             producer_ids: ProducerIds::new(),
@@ -407,6 +414,9 @@ impl Shard {
             mesh::Request::Relocate(wanted) => {
                 let errors = self.relocate(&wanted);
                 Box::pin(async move { mesh::Reply::Relocated(errors) })
+            }
+            mesh::Request::Sample(selection) => {
+                Box::pin(async move { mesh::Reply::Sample(Box::new(self.sample(selection).await)) })
             }
             mesh::Request::Sizes => Box::pin(async move { mesh::Reply::Sizes(self.sizes()) }),
             mesh::Request::Drain => Box::pin(async move {

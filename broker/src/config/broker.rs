@@ -82,6 +82,10 @@ pub struct BrokerConfig {
     pub tail_bytes: u64,
     /// `corelog.cache.bytes`, per shard.
     pub cache_bytes: u64,
+    /// `corelog.admin.listener`; `None` is no admin port.
+    pub admin_listener: Option<AdminListener>,
+    /// How many topics and partitions stand one by one in the metrics.
+    pub metrics_limits: MetricsLimits,
     /// `corelog.disk.reserve.bytes`; `None` follows from the size of the disk.
     pub disk_reserve_bytes: Option<u64>,
     /// `num.partitions`.
@@ -126,6 +130,26 @@ pub struct BrokerConfig {
     pub metadata_log: MetadataLogConfig,
     /// Everything as given at start; the layer below dynamic values.
     pub fixed: Arc<StaticSettings>,
+}
+
+/// Where metrics and health are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminListener {
+    /// Host name or address.
+    pub host: String,
+    /// Port; 0 lets the system choose.
+    pub port: u16,
+    /// Nobody has set it: the broker may go on without.
+    pub is_default: bool,
+}
+
+/// Bounds of what metrics name one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsLimits {
+    /// `corelog.metrics.topics.max`.
+    pub topics_max: usize,
+    /// `corelog.metrics.partitions.max`.
+    pub partitions_max: usize,
 }
 
 /// Sockets and connections.
@@ -350,6 +374,11 @@ impl BrokerConfig {
             sync_on_ack: values.flag("corelog.sync.on.ack"),
             tail_bytes: values.number("corelog.tail.bytes").unsigned_abs(),
             cache_bytes: values.number("corelog.cache.bytes").unsigned_abs(),
+            admin_listener: admin_listener(values)?,
+            metrics_limits: MetricsLimits {
+                topics_max: values.size("corelog.metrics.topics.max"),
+                partitions_max: values.size("corelog.metrics.partitions.max"),
+            },
             disk_reserve_bytes: u64::try_from(values.number("corelog.disk.reserve.bytes")).ok(),
             num_partitions: values.int("num.partitions"),
             default_replication_factor: values.short("default.replication.factor"),
@@ -376,6 +405,27 @@ impl BrokerConfig {
             fixed: Arc::clone(fixed),
         })
     }
+}
+
+/// `host:port`, the host perhaps in brackets; nothing is no port.
+fn admin_listener(values: Values<'_>) -> Result<Option<AdminListener>, String> {
+    const NAME: &str = "corelog.admin.listener";
+    let text = values.text(NAME).unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let endpoint = Endpoint::parse(&format!("ADMIN://{}", text.trim()))
+        .ok()
+        .filter(|endpoint| !endpoint.host.is_empty())
+        .ok_or_else(|| {
+            let sentence = format!("'{text}' is not of the form host:port");
+            at(values.layers.fixed, NAME, &sentence)
+        })?;
+    Ok(Some(AdminListener {
+        host: endpoint.host,
+        port: endpoint.port,
+        is_default: values.layers.fixed.origin(NAME).is_none(),
+    }))
 }
 
 impl SocketConfig {

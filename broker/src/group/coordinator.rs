@@ -8,6 +8,7 @@
 //!
 //! Not here: what a group does (`classic`, `offsets`).
 
+mod census;
 mod commits;
 mod consumers;
 mod expiry;
@@ -15,6 +16,7 @@ mod expiry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+pub use self::census::{Census, Commit};
 use self::commits::write_marker;
 use self::consumers::become_protocol;
 use self::expiry::write_deletions;

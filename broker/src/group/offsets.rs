@@ -67,6 +67,12 @@ impl Offsets {
         self.topics.is_empty() && self.transactional.is_empty()
     }
 
+    /// What is stored: topic, partition, offset.
+    pub(super) fn stored(&self) -> impl Iterator<Item = (&Arc<str>, i32, i64)> {
+        let of = |(topic, partitions)| partitions_of(topic, partitions);
+        self.topics.iter().flat_map(of)
+    }
+
     /// Whether a commit is there or under way.
     pub(super) fn contains(&self, topic: &str, partition: i32) -> bool {
         let entry = self
@@ -310,6 +316,16 @@ impl Offsets {
         let left = partitions.filter(|entry| entry.latest().is_some()).count();
         self.transactional.is_empty() && left <= deletions.len()
     }
+}
+
+fn partitions_of<'a>(
+    topic: &'a Arc<str>,
+    partitions: &'a BTreeMap<i32, Entry>,
+) -> impl Iterator<Item = (&'a Arc<str>, i32, i64)> {
+    let stored = move |(&partition, entry): (&i32, &'a Entry)| {
+        Some((topic, partition, entry.stored.as_ref()?.offset))
+    };
+    partitions.iter().filter_map(stored)
 }
 
 impl Committed {

@@ -66,6 +66,7 @@ enum Running {
 /// Appends everything that can be appended; the reply waits for acknowledgement.
 // HOT: no copy of records; allocations: slots, one Vec per owning shard, the boxed reply
 pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Request) -> Dispatched {
+    let timing = shard.metrics.time(&request);
     // Several produces of a connection may be under way at once: their offsets are given out in
     // order before this returns. Anything else before this one must be done.
     turn.idle().await;
@@ -125,6 +126,7 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
             let (topic_id, (rules, codec)) = match batch {
                 Ok(ready) => ready,
                 Err(error) => {
+                    shard.metrics.traffic.failed_produces.add(1);
                     slots.push(Slot::Refused(Box::new(Appended::refused(error, -1))));
                     continue;
                 }
@@ -136,13 +138,18 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
                 }
                 _ => batch::validate(records, rules, now),
             };
-            let batch =
-                checked.map_err(|error| refusal(&error, known.ok().map(AsRef::as_ref), part.index));
+            let batch = checked.map_err(|error| {
+                count_refusal(shard, &error);
+                refusal(&error, known.ok().map(AsRef::as_ref), part.index)
+            });
             in_transaction |= batch
                 .as_ref()
                 .is_ok_and(|batch| batch.header().attributes.is_transactional());
             match batch {
-                Err((At::Door, refused)) => slots.push(Slot::Refused(refused)),
+                Err((At::Door, refused)) => {
+                    shard.metrics.traffic.failed_produces.add(1);
+                    slots.push(Slot::Refused(refused));
+                }
                 batch => {
                     let batch = batch.map_err(|(_, refused)| refused);
                     let owner = partition::owner(topic_id, part.index, shard.shards);
@@ -192,7 +199,7 @@ pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Reques
         });
     }
     Dispatched::Later(Box::pin(async move {
-        let _producing = producing;
+        let _guards = (producing, timing);
         let mut answers: SmallVec<[Vec<Appended>; 2]> = SmallVec::new();
         for one in running {
             answers.push(match one {
@@ -310,6 +317,31 @@ async fn admit_transaction(
 enum At {
     Door,
     Log,
+}
+
+/// Kafka counts these kinds one by one.
+#[cold]
+fn count_refusal(shard: &Shard, error: &BatchError) {
+    let refusals = &shard.metrics.refusals;
+    match error {
+        BatchError::TooLarge { size, .. } => refusals.too_large_bytes.add(*size as u64),
+        BatchError::Magic { .. } | BatchError::OldMagic { .. } => refusals.magic.add(1),
+        BatchError::Crc { .. } => refusals.crc.add(1),
+        BatchError::BaseOffset(_)
+        | BatchError::HeaderDisagrees { .. }
+        | BatchError::NoSequence(_) => refusals.offsets.add(1),
+        BatchError::Missing
+        | BatchError::LengthBelowMinimum { .. }
+        | BatchError::BelowHeader { .. }
+        | BatchError::MoreThanOne
+        | BatchError::ZstdTooEarly
+        | BatchError::UnknownCodec(_)
+        | BatchError::Control
+        | BatchError::Inflate(_)
+        | BatchError::Deflate(..)
+        | BatchError::Record { .. }
+        | BatchError::Records { .. } => {}
+    }
 }
 
 #[cold]

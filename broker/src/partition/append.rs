@@ -10,7 +10,6 @@
 //! (`shard/flush.rs`).
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::produce::BatchIndexAndErrorMessage;
@@ -22,7 +21,6 @@ use corelog_storage::types::{Offset, Timestamp, TopicId};
 use crate::handlers::error_code;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
-use crate::shard::disks::Disks;
 
 /// What the producer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +92,7 @@ pub(crate) struct PendingAppend {
     outcomes: Vec<Appended>,
     waits: Vec<Wait>,
     patience: Patience,
-    disks: Arc<Disks>,
+    shard: Rc<Shard>,
 }
 
 struct Wait {
@@ -139,23 +137,32 @@ impl Shard {
                 Origin::Client => Patience::UntilFull,
                 Origin::Coordinator | Origin::Replication => Patience::Endless,
             },
-            disks: Arc::clone(self.allowances.disks()),
+            shard: Rc::clone(self),
         };
         for part in call.parts {
+            let all = &self.metrics.traffic;
             let Some(partition) = self.partition(part.topic_id, part.partition) else {
+                all.failed_produces.add(1);
                 let error = self.absent(part.topic_id, part.partition);
                 pending.outcomes.push(Appended::refused(error, -1));
                 continue;
             };
+            let own = &partition.traffic;
+            if call.acks != Acks::Disk {
+                own.produces.add(1);
+                all.produces.add(1);
+            }
             match partition.state.get() {
                 State::Online => {}
                 State::Offline => {
+                    self.failed(&partition);
                     pending
                         .outcomes
                         .push(Appended::refused(ErrorCode::KafkaStorageError, -1));
                     continue;
                 }
                 State::Closed => {
+                    self.failed(&partition);
                     pending
                         .outcomes
                         .push(Appended::refused(ErrorCode::NotLeaderOrFollower, -1));
@@ -165,6 +172,7 @@ impl Shard {
             let batch = match part.batch {
                 Ok(batch) => batch,
                 Err(refused) => {
+                    self.failed(&partition);
                     let log_start_offset = partition.log.borrow().start_offset().0;
                     pending.outcomes.push(Appended {
                         log_start_offset,
@@ -174,9 +182,11 @@ impl Shard {
                 }
             };
             let size = batch.size() as u64;
+            let records = batch.header().record_count.unsigned_abs();
             if call.origin != Origin::Client {
                 self.allowances.count(partition.directory.get(), size);
             } else if !self.allowances.admit(partition.directory.get(), size) {
+                self.failed(&partition);
                 pending.outcomes.push(self.full(&partition));
                 continue;
             }
@@ -195,6 +205,12 @@ impl Shard {
             match appended {
                 Ok(appended) => {
                     let end = Offset(appended.last_offset.0 + 1);
+                    if call.acks != Acks::Disk {
+                        own.bytes_in.add(size);
+                        all.bytes_in.add(size);
+                        own.records_in.add(u64::from(records));
+                        all.records_in.add(u64::from(records));
+                    }
                     // Whoever fills the count waits for the sync, whatever its acks: as in Kafka,
                     // where the append itself does it.
                     let level = if partition.flush_due(end, flush_messages) {
@@ -223,10 +239,19 @@ impl Shard {
                         });
                     }
                 }
-                Err(error) => pending.outcomes.push(self.refusal(&error, &partition)),
+                Err(error) => {
+                    self.failed(&partition);
+                    pending.outcomes.push(self.refusal(&error, &partition));
+                }
             }
         }
         pending
+    }
+
+    #[cold]
+    fn failed(&self, partition: &Partition) {
+        partition.traffic.failed_produces.add(1);
+        self.metrics.traffic.failed_produces.add(1);
     }
 
     /// Its disk is full: the producer may come again, and reads why.
@@ -286,7 +311,8 @@ impl PendingAppend {
                     break ErrorCode::None;
                 }
                 if self.patience == Patience::UntilFull && wait.partition.starved.get() {
-                    let message = self.disks.full_sentence(wait.partition.directory.get());
+                    let disks = self.shard.allowances.disks();
+                    let message = disks.full_sentence(wait.partition.directory.get());
                     self.outcomes[wait.outcome].message = Some(message);
                     break ErrorCode::KafkaStorageError;
                 }
@@ -297,6 +323,7 @@ impl PendingAppend {
                 }
             };
             if error != ErrorCode::None {
+                self.shard.failed(&wait.partition);
                 let message = self.outcomes[wait.outcome].message.take();
                 self.outcomes[wait.outcome] = Appended {
                     message,

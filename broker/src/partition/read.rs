@@ -142,8 +142,32 @@ impl Fetched {
 impl Shard {
     /// Reads every part; where there is less than asked for, waits for more.
     pub(crate) async fn fetch(self: Rc<Self>, call: FetchCall, parked: Rc<Parked>) -> Vec<Fetched> {
+        let fetched = self.fetch_enough(&call, &parked).await;
+        for (part, fetched) in call.parts.iter().zip(&fetched) {
+            let size = fetched.records.size() as u64;
+            if size > 0 {
+                self.metrics.traffic.bytes_out.add(size);
+                if let Some(partition) = self.partition(part.topic_id, part.partition) {
+                    partition.traffic.bytes_out.add(size);
+                }
+            } else if fetched.error != ErrorCode::None {
+                self.count_failed(part);
+            }
+        }
+        fetched
+    }
+
+    #[cold]
+    fn count_failed(&self, part: &FetchPart) {
+        self.metrics.traffic.failed_fetches.add(1);
+        if let Some(partition) = self.partition(part.topic_id, part.partition) {
+            partition.traffic.failed_fetches.add(1);
+        }
+    }
+
+    async fn fetch_enough(&self, call: &FetchCall, parked: &Rc<Parked>) -> Vec<Fetched> {
         loop {
-            let (fetched, size, failed) = self.read(&call).await;
+            let (fetched, size, failed) = self.read(call).await;
             let Some(deadline) = call.deadline else {
                 return fetched;
             };
@@ -155,10 +179,10 @@ impl Shard {
             parked.rearm((call.size_min - size) as u64);
             for part in &call.parts {
                 if let Some(partition) = self.partition(part.topic_id, part.partition) {
-                    partition.park(&parked);
+                    partition.park(parked);
                 }
             }
-            if self.moved(&call, &fetched) {
+            if self.moved(call, &fetched) {
                 parked.disarm();
                 continue;
             }
@@ -167,7 +191,7 @@ impl Shard {
                 .is_none()
             {
                 parked.cancel();
-                return self.read(&call).await.0;
+                return self.read(call).await.0;
             }
         }
     }
@@ -196,6 +220,8 @@ impl Shard {
                 None => Fetched::refused(self.absent(part.topic_id, part.partition)),
                 // The first batch found is sent whole, however large, or its reader would be stuck.
                 Some(partition) => {
+                    partition.traffic.fetches.add(1);
+                    self.metrics.traffic.fetches.add(1);
                     self.read_partition(&partition, part, call.isolation, limit, size == 0)
                         .await
                 }
@@ -311,7 +337,10 @@ impl Shard {
             }
         }
         found.records = match read {
-            Ok(Read::Memory { parts, size }) => Payload::Memory { parts, size },
+            Ok(Read::Memory { parts, size }) => {
+                self.metrics.reads.tail.add(size as u64);
+                Payload::Memory { parts, size }
+            }
             Ok(Read::File { file, range }) => {
                 let stop = partition.log.borrow().written_size_at(part.offset);
                 match self.payload(file.descriptor(), range, stop).await {
@@ -426,6 +455,7 @@ impl Shard {
         let ahead = self.readahead.borrow().holds(&file, range.start);
         // Pages on their way in would hold up whoever sends them: such a reader waits for its piece.
         if !ahead && reader.resident(range.clone()) {
+            self.metrics.reads.warm.add(range.end - range.start);
             if range.end - range.start >= SENDFILE_BYTES_MIN {
                 return Ok(Payload::File { file, range });
             }
@@ -438,6 +468,7 @@ impl Shard {
         let first = range.start..range.end.min(range.start + COLD_READ_BYTES_MAX);
         let mut parts: SmallVec<[Bytes; 4]> = self.read_ahead(&file, &first).await.into();
         let mut size: usize = parts.iter().map(Bytes::len).sum();
+        let from_ahead = size;
         let at = range.start + size as u64;
         if at < first.end {
             let left = first.end - at;
@@ -455,6 +486,9 @@ impl Shard {
                 }
             }
         }
+        let counts = &self.metrics.reads;
+        counts.ahead.add(size.min(from_ahead) as u64);
+        counts.cold.add(size.saturating_sub(from_ahead) as u64);
         self.read_on(&file, &(range.start..range.start + size as u64), stop);
         Ok(Payload::Memory { parts, size })
     }

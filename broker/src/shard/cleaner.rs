@@ -33,6 +33,8 @@ use crate::shard::Shard;
 pub(crate) struct Cleaner {
     stopping: Cell<bool>,
     running: Cell<bool>,
+    /// A log is being cleaned.
+    cleaning: Cell<bool>,
     /// `stopping` or `running` changed.
     changed: Notify,
 }
@@ -42,6 +44,7 @@ impl Cleaner {
         Self {
             stopping: Cell::new(false),
             running: Cell::new(false),
+            cleaning: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -91,6 +94,11 @@ impl Shard {
         }
     }
 
+    /// Whether a log is being cleaned just now.
+    pub(crate) fn is_cleaning(&self) -> bool {
+        self.cleaner.cleaning.get()
+    }
+
     /// The settings in force now.
     fn cleaner_settings(&self) -> CleanerConfig {
         let image = self.image();
@@ -120,13 +128,23 @@ impl Shard {
         };
         let partition = Rc::clone(&dirty.partition);
         partition.cleaning.set(true);
+        self.cleaner.cleaning.set(true);
         let cleaned = self.clean(dirty, settings).await;
+        self.cleaner.cleaning.set(false);
         partition.cleaning.set(false);
         // A move waits for it.
         partition.progress.notify_all();
+        let counts = &self.metrics.cleanings;
         match cleaned {
-            Ok(end) => end,
+            Ok(end) => {
+                match end {
+                    End::Clean => counts.clean.add(1),
+                    End::GaveUp => counts.gave_up.add(1),
+                }
+                end
+            }
             Err(error) => {
+                counts.failed.add(1);
                 self.cleaning_failed(&partition, &error);
                 End::GaveUp
             }
@@ -271,6 +289,8 @@ impl Shard {
         }
         partition.log.borrow_mut().set_cleaned_to(cleaning.end());
         let stats = cleaning.stats();
+        self.metrics.cleanings.bytes_before.add(stats.bytes_before);
+        self.metrics.cleanings.bytes_after.add(stats.bytes_after);
         tracing::info!(
             "partition={} cleaned from={} to={} keys={} records={}->{} bytes={}->{} ms={}",
             partition.name,

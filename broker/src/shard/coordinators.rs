@@ -26,8 +26,8 @@ use crate::config::broker_settings;
 use crate::config::layers::Layers;
 use crate::config::setting::Value;
 use crate::group::{
-    Append, AppendError, Coordinator, Effects, Event, GroupError, GroupSettings, Marker, Now,
-    Outcome, ProducerFault, Reply, Request, Token, Writer,
+    Append, AppendError, Census, Coordinator, Effects, Event, GroupError, GroupSettings, Marker,
+    Now, Outcome, ProducerFault, Reply, Request, Token, Writer,
 };
 use crate::metadata::image::ResourceType;
 use crate::metadata::{Delta, Image};
@@ -162,6 +162,15 @@ impl Shard {
     /// What the group's member is checked against before its coordinator is asked.
     pub(crate) fn group_settings(&self) -> &GroupSettings {
         &self.coordinators.settings
+    }
+
+    /// Counts the groups of this shard, a coordinator at a time.
+    pub(crate) async fn sample_groups(&self, census: &mut Census, commits_max: usize) {
+        let hosts: Vec<_> = self.coordinators.hosts.borrow().values().cloned().collect();
+        for host in hosts {
+            host.coordinator.borrow().count_into(census, commits_max);
+            corelog_runtime::yield_now().await;
+        }
     }
 
     /// The timer task.

@@ -134,6 +134,14 @@ impl Disks {
             .count()
     }
 
+    /// Free and all bytes of a directory's disk, and the bytes kept free, at the last look.
+    pub(crate) fn room(&self, at: usize) -> (u64, u64, u64) {
+        let disk = &self.all[at];
+        let (free, total) = (&disk.free, &disk.total);
+        let (free, total) = (free.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
+        (free, total, self.reserve(at))
+    }
+
     /// The id of a directory that was in use at start.
     pub(crate) fn id(&self, at: usize) -> Option<TopicId> {
         self.all[at].id

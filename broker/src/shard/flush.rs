@@ -160,6 +160,8 @@ impl Shard {
         let fault = partition.log.borrow_mut().written(write.token, outcome);
         match fault {
             Ok(()) => {
+                self.metrics.writes.add(1);
+                self.metrics.written_bytes.add(size);
                 partition.note_room();
                 let range = write.position..write.position + size;
                 self.cache_written(partition, &write.file.descriptor(), range);
@@ -241,7 +243,9 @@ impl Shard {
         }
         let sync = partition.log.borrow_mut().take_sync();
         if let Some(sync) = sync {
+            let begun = corelog_runtime::now();
             let outcome = execute(&sync).await;
+            self.metrics.synced(partition.directory.get(), begun);
             // Bound before it is looked at: what follows borrows the logs of the whole directory.
             let synced = partition.log.borrow_mut().synced(sync.token, outcome);
             if let Err(fault) = synced {

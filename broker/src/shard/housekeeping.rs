@@ -50,6 +50,7 @@ impl Shard {
             Ok(None) => {}
             Ok(Some((segments, reason))) => {
                 partition.deleted_at.set(corelog_runtime::now());
+                self.metrics.segments_retired.add(segments as u64);
                 tracing::info!(
                     "partition={} segments deleted={segments} reason={reason:?} log_start_offset={}",
                     partition.name,

@@ -180,12 +180,17 @@ impl Shard {
             self.moves.borrow_mut().remove(&key);
         }
         match outcome {
-            Ok(deleted) => self.arrived(&partition, source, deleted).await,
+            Ok(deleted) => {
+                self.metrics.moves.arrived.add(1);
+                self.arrived(&partition, source, deleted).await;
+            }
             Err(Ended::Cancelled) => {
+                self.metrics.moves.cancelled.add(1);
                 tracing::info!("partition={} its move was taken back", partition.name);
             }
             Err(Ended::Interrupted) => {}
             Err(Ended::Failed(error)) => {
+                self.metrics.moves.failed.add(1);
                 tracing::error!("partition={} is not moved: {error}", partition.name);
                 self.move_failed(source, moving.target, &error);
             }

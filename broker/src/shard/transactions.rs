@@ -104,6 +104,15 @@ impl Shard {
         .detach();
     }
 
+    /// Counts the transactional ids of this shard by state.
+    pub(crate) fn transaction_states(&self) -> Vec<(&'static str, u64)> {
+        let mut states = Vec::new();
+        for host in self.transactions.hosts.borrow().values() {
+            host.coordinator.borrow().count_into(&mut states);
+        }
+        states
+    }
+
     /// The transaction partition is gone: those who wait are told.
     pub(crate) fn resign_transactions(self: &Rc<Self>, number: i32) {
         let Some(host) = self.transactions.hosts.borrow_mut().remove(&number) else {

@@ -9,6 +9,8 @@
 //!
 //! Not here: what a change is (`state`), how markers reach their partitions (the shell).
 
+mod census;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;

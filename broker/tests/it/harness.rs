@@ -125,6 +125,7 @@ impl Broker {
         set(format!("log.dirs={}", self.data().display()));
         set("corelog.shards=2".to_owned());
         set("offsets.topic.num.partitions=4".to_owned());
+        set("corelog.admin.listener=".to_owned());
         set("group.initial.rebalance.delay.ms=0".to_owned());
         set("group.min.session.timeout.ms=1000".to_owned());
         if let Ok(backend) = std::env::var("CORELOG_TEST_BACKEND")

@@ -1,7 +1,7 @@
 //! Promises of the broker, kept over the wire: each test starts a broker and talks to it.
 //!
-//! **Owns** one module per API or theme, named after it; `harness`, `client`, `records`, `topics`
-//! and `table` are what they share. `../crash` and `../hostile` are part of this binary.
+//! **Owns** one module per API or theme, named after it; `harness`, `client`, `records`, `topics`,
+//! `exposition` and `table` are what they share. `../crash` and `../hostile` are part of this binary.
 //! **Lives on** threads of the test runner: a test is an outsider and uses the system as one does.
 //! **Invariants** 1. A test has topics and groups of its own names, so that all can run against one
 //! server (`CORELOG_TEST_SERVER`).
@@ -21,6 +21,7 @@ mod configs;
 mod delete_records;
 mod disk_full;
 mod end_txn;
+mod exposition;
 mod fetch;
 mod flush;
 mod framing;
@@ -34,6 +35,7 @@ mod list_transactions;
 mod log_dirs;
 mod metadata;
 mod metadata_snapshots;
+mod metrics;
 mod moves;
 mod offsets;
 mod produce;

@@ -120,6 +120,11 @@ impl Sessions {
         }
     }
 
+    /// How many sessions there are, and how many partitions in them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.by_number.len(), self.partitions)
+    }
+
     /// Finds out what a request with `session` and `epoch` asks for. `random` numbers a new session.
     pub(crate) fn resolve(
         &mut self,
