@@ -54,6 +54,11 @@ impl Coordinator {
             commit,
         } = request;
         if let Err(error) = self.check_commit(&commit, CommitKind::Transactional) {
+            // A producer knows generations only; a stale epoch by its own name would be fatal to it.
+            let error = match error {
+                GroupError::StaleMemberEpoch => GroupError::IllegalGeneration,
+                error => error,
+            };
             out.replies
                 .push((token, Reply::OffsetCommit(commit.verdict(Some(error)))));
             return;
