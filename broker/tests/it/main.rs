@@ -18,6 +18,7 @@ mod client;
 mod compaction;
 mod compression;
 mod configs;
+mod consumer_groups;
 mod delete_records;
 mod disk_full;
 mod end_txn;
