@@ -10,6 +10,7 @@ use corelog_net::wire::messages::describe_configs::DescribeConfigsResourceResult
 use corelog_net::wire::messages::list_partition_reassignments::OngoingPartitionReassignment;
 use corelog_net::wire::{ErrorCode, Uuid};
 use regex::Regex;
+use serde_json::{Value, json};
 
 use super::options::{Given, Opt, Refusal, Table, flag, value};
 use super::properties::{self, Properties};
@@ -252,12 +253,23 @@ impl Plan {
         match self.action {
             Action::Create => self.create(&admin, said).await,
             Action::List => {
-                let names: Vec<String> = self
-                    .matching(&admin)
-                    .await?
-                    .into_iter()
-                    .map(|topic| topic.name)
-                    .collect();
+                let topics = self.matching(&admin).await?;
+                if self.given.json()? {
+                    let topics: Vec<Value> = topics
+                        .iter()
+                        .map(|topic| {
+                            json!({
+                                "topic": topic.name,
+                                "topicId": topic.id.to_string(),
+                                "internal": topic.is_internal,
+                            })
+                        })
+                        .collect();
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(said, "{:#}", json!(topics));
+                    return Ok(());
+                }
+                let names: Vec<String> = topics.into_iter().map(|topic| topic.name).collect();
                 said.push_str(&names.join("\n"));
                 said.push('\n');
                 Ok(())
@@ -393,6 +405,18 @@ impl Plan {
         // Who may not see reassignments sees the topics all the same, as in Kafka's tool.
         let reassignments = admin.reassignments().await.unwrap_or_default();
         let live: BTreeSet<i32> = admin.client().metadata().brokers().map(|b| b.id).collect();
+        if self.given.json()? {
+            let documents: Vec<Value> = topics
+                .iter()
+                .map(|topic| {
+                    let configs = configs.get(&topic.name).map_or(&[][..], Vec::as_slice);
+                    topic_json(topic, configs)
+                })
+                .collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(said, "{:#}", json!(documents));
+            return Ok(());
+        }
         let view = View::new(&self.given);
         for topic in &topics {
             let configs = configs.get(&topic.name).map_or(&[][..], Vec::as_slice);
@@ -488,6 +512,35 @@ impl View {
             }
         }
     }
+}
+
+fn topic_json(topic: &TopicDescription, configs: &[DescribeConfigsResourceResult]) -> Value {
+    let partitions: Vec<Value> = topic
+        .partitions
+        .iter()
+        .map(|it| {
+            json!({
+                "partition": it.index,
+                "leader": it.leader,
+                "replicas": it.replicas,
+                "isr": it.isr,
+                "elr": it.elr,
+                "lastKnownElr": it.last_known_elr,
+            })
+        })
+        .collect();
+    let configs: serde_json::Map<String, Value> = configs
+        .iter()
+        .filter(|config| config.config_source != SOURCE_DEFAULT)
+        .map(|config| (config.name.clone(), json!(config.value)))
+        .collect();
+    json!({
+        "topic": topic.name,
+        "topicId": topic.id.to_string(),
+        "internal": topic.is_internal,
+        "configs": configs,
+        "partitions": partitions,
+    })
 }
 
 fn partition_line(
