@@ -45,7 +45,7 @@ use crate::handlers::{self, Context, Turn};
 use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::metrics::Metrics;
-use crate::partition::readahead::Readahead;
+use crate::partition::readahead::{READS_AHEAD, Readahead};
 use crate::partition::{Parked, Partition};
 use crate::txn::TxnSettings;
 use cache::CacheWindow;
@@ -121,6 +121,8 @@ pub(crate) struct Shard {
     pub(crate) allowances: Allowances,
     pub(crate) cleaner: Cleaner,
     pub(crate) readahead: RefCell<Readahead>,
+    /// The turn to read a piece ahead, of every log directory.
+    pub(crate) reading_ahead: Box<[Semaphore]>,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) metrics: Metrics,
     /// How far the broker is; told by shard 0.
@@ -182,6 +184,11 @@ impl Shard {
             unserved: RefCell::default(),
             moves: RefCell::default(),
             syncs: parts.write_ways.iter().map(|_| Queue::new()).collect(),
+            reading_ahead: parts
+                .write_ways
+                .iter()
+                .map(|_| Semaphore::new(READS_AHEAD))
+                .collect(),
             write_ways: parts.write_ways,
             partitions: RefCell::default(),
             writes: Queue::new(),

@@ -235,6 +235,15 @@ impl File {
         }
     }
 
+    /// Says that nothing shall be read ahead of what is asked for. Only an advice.
+    pub fn will_read_anywhere(&self) {
+        match &self.kind {
+            FileKind::Real(fd) => real::will_read_anywhere(fd),
+            #[cfg(any(test, feature = "sim"))]
+            FileKind::Sim(_) => {}
+        }
+    }
+
     /// True when the page cache holds the first byte of the range (a one byte `RWF_NOWAIT` read).
     pub fn resident(&self, position: u64) -> bool {
         let mut byte = [0_u8; 1];

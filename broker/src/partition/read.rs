@@ -343,7 +343,10 @@ impl Shard {
             }
             Ok(Read::File { file, range }) => {
                 let stop = partition.log.borrow().written_size_at(part.offset);
-                match self.payload(file.descriptor(), range, stop).await {
+                match self
+                    .payload(partition.directory.get(), file.descriptor(), range, stop)
+                    .await
+                {
                     Ok(payload) => payload,
                     Err(error) => {
                         self.disk_failed(partition, "read", &error);
@@ -447,6 +450,7 @@ impl Shard {
     /// stay in the file for sendfile. For a reader that catches up the file is read on, to `stop`.
     async fn payload(
         &self,
+        directory: usize,
         file: Arc<OwnedFd>,
         range: Range<u64>,
         stop: u64,
@@ -489,7 +493,12 @@ impl Shard {
         let counts = &self.metrics.reads;
         counts.ahead.add(size.min(from_ahead) as u64);
         counts.cold.add(size.saturating_sub(from_ahead) as u64);
-        self.read_on(&file, &(range.start..range.start + size as u64), stop);
+        self.read_on(
+            directory,
+            &file,
+            &(range.start..range.start + size as u64),
+            stop,
+        );
         Ok(Payload::Memory { parts, size })
     }
 }

@@ -231,7 +231,13 @@ impl Shard {
     }
 
     /// A cold reader of `file` got `range`: reads on for it, up to `stop`.
-    pub(crate) fn read_on(&self, file: &Arc<OwnedFd>, range: &Range<u64>, stop: u64) {
+    pub(crate) fn read_on(
+        &self,
+        directory: usize,
+        file: &Arc<OwnedFd>,
+        range: &Range<u64>,
+        stop: u64,
+    ) {
         let reader = File::from_fd(Arc::clone(file));
         let is_cached = |range| reader.cached(range).unwrap_or(false);
         let (wanted, way) =
@@ -241,7 +247,7 @@ impl Shard {
         for piece in wanted {
             let (file, way, shard) = (Arc::clone(file), way.clone(), self.itself());
             spawn("readahead", async move {
-                let bytes = shard.read_piece(&file, way, &piece.range).await;
+                let bytes = shard.read_piece(directory, &file, way, &piece.range).await;
                 // An error is the reader's to see, when it reads there itself.
                 *piece.bytes.borrow_mut() = Some(bytes.unwrap_or_default());
                 piece.done.notify_all();
@@ -252,10 +258,13 @@ impl Shard {
 
     async fn read_piece(
         &self,
+        directory: usize,
         file: &Arc<OwnedFd>,
         way: Way,
         range: &Range<u64>,
     ) -> std::io::Result<Bytes> {
+        // One at a time: what the disk has to do before a producer's sync, that producer waits for.
+        let _turn = self.reading_ahead[directory].acquire().await;
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
         let Way::Direct(direct) = way else {
             let size = place(range.end - range.start);
@@ -283,12 +292,14 @@ impl Shard {
     }
 }
 
+/// Pieces of a shard and a log directory that are read at once.
+pub(crate) const READS_AHEAD: usize = 1;
 /// One read ahead.
-const PIECE_SIZE: u64 = 1 << 20;
+const PIECE_SIZE: u64 = 256 << 10;
 /// What `O_DIRECT` asks of positions and sizes on every usual disk (open(2)); a block has it too.
 const DIRECT_ALIGNMENT: u64 = 4 << 10;
 /// What one reader gets ahead at most.
-const AHEAD_MAX: u64 = 4 << 20;
+const AHEAD_MAX: u64 = 4 * PIECE_SIZE;
 /// What the readers of a shard get ahead together.
 const BYTES_MAX: u64 = 32 << 20;
 /// Readers that are remembered.

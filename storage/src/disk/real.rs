@@ -87,6 +87,11 @@ pub(super) fn will_read_on(fd: &OwnedFd) {
     let _ = rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::Sequential);
 }
 
+pub(super) fn will_read_anywhere(fd: &OwnedFd) {
+    // A system that does not take the advice reads ahead as it would have.
+    let _ = rustix::fs::fadvise(fd, 0, None, rustix::fs::Advice::Random);
+}
+
 pub(super) fn create_dir(path: &Path) -> io::Result<()> {
     match rustix::fs::mkdir(path, Permissions::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(()),

@@ -597,6 +597,7 @@ impl Log {
         let file = self
             .dir
             .open_file(&self.name(base, Content::Log), Mode::Replace)?;
+        file.will_read_anywhere();
         mark!("segment rolled");
         self.folder_changed = true;
         self.seal_active(base);
@@ -891,6 +892,7 @@ impl Log {
         let file = self
             .dir
             .open_file(&self.name(base, Content::Log), Mode::Create)?;
+        file.will_read_anywhere();
         self.segments[at].file = Some(file.clone());
         Ok(file)
     }

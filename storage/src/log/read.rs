@@ -636,6 +636,9 @@ fn open_once(
     }
     // Writable: the shard keeps the handle and may append through it.
     let file = dir.open_file(name, Mode::Write)?;
+    // Who catches up is read ahead for by the broker, who knows what it sends. The kernel would make a cold log look
+    // warm just in front of every reader, and its pages would stay.
+    file.will_read_anywhere();
     *slot = Some(file.clone());
     Ok(file)
 }

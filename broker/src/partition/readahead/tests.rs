@@ -10,7 +10,8 @@ fn ranges(pieces: &[Rc<Piece>]) -> Vec<(u64, u64)> {
     pieces.iter().map(ends).collect()
 }
 
-const M: u64 = 1 << 20;
+/// A piece.
+const M: u64 = PIECE_SIZE;
 
 /// What is asked for when nothing is in the page cache.
 fn advance(
