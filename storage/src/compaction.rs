@@ -490,6 +490,9 @@ impl Cleaning {
     fn open(&self, source: &Source) -> Result<Reader, DiskError> {
         let name = format!("{}/{}", self.folder, name::file(source.base, Content::Log));
         let file = self.dir.open_file(&name, Mode::Read)?;
+        // The window is read whole. The kernel would read ahead behind it in bursts that stand in the way of everybody's
+        // syncs, and leave behind what nobody drops.
+        file.will_read_anywhere();
         Ok(Reader::new(
             file,
             source.base,

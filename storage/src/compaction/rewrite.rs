@@ -512,5 +512,6 @@ fn count(n: usize) -> u32 {
 const SIZE_MAX: u64 = i32::MAX as u64;
 /// Bytes collected for one write.
 const WRITE_SIZE: u64 = 512 << 10;
-/// Bytes written before they are synced.
-const SYNC_SIZE: u64 = 8 << 20;
+/// Bytes written before they are synced. A journal's commit waits for the data of every file it names, and a producer's sync
+/// for the commit: with 8 MiB its p99 beside a cleaning was 2 to 8 times that without, with 1 MiB 1.2 times.
+const SYNC_SIZE: u64 = 1 << 20;
