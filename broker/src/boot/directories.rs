@@ -360,6 +360,30 @@ impl Directories {
         outcome
     }
 
+    /// Writes the first checkpoint files after recovery. Where that is not possible (a full disk), the old recovery points
+    /// go: they may name what a crash took, and the next start scans more instead.
+    pub(crate) fn checkpoint_recovered(
+        &self,
+        offsets: &[LogOffsets],
+        disks: &Disks,
+    ) -> anyhow::Result<()> {
+        for (at, directory) in self.all.iter().enumerate() {
+            if disks.is_offline(at) {
+                continue;
+            }
+            if let Err(error) = checkpoint_one(directory, at, offsets) {
+                tracing::warn!(
+                    "{error}: the next start of {} scans every log",
+                    directory.root().display()
+                );
+                directory
+                    .remove_file(name::RECOVERY_POINTS)
+                    .and_then(|()| directory.sync_dir(""))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the checkpoint files and, last, the markers of a clean stop.
     pub(crate) fn close(
         &self,

@@ -40,8 +40,9 @@ use crate::metadata::log::{self, Place};
 use crate::metadata::{MetadataRecord, ResourceType, SnapshotId, bootstrap};
 use crate::partition::Partition;
 use crate::partition::append::{Acks, Admission, AppendCall, AppendPart};
-use crate::shard::Shard;
+use crate::shard::disks::Disks;
 use crate::shard::snapshots::{Snapshots, Written};
+use crate::shard::{LogOffsets, Shard};
 
 /// The id that Kafka gives to the metadata topic.
 pub(crate) const METADATA_TOPIC_ID: TopicId =
@@ -196,8 +197,19 @@ impl Shard {
 
     /// Writes the checkpoint files from what every shard says now.
     pub(crate) async fn checkpoint(self: &Rc<Self>) {
+        let written = self.checkpoint_by(Directories::checkpoint).await;
+        if let Err(error) = written {
+            tracing::error!("checkpoints were not written: {error}");
+        }
+    }
+
+    /// Has `write` bring the checkpoint files to what every shard says now.
+    pub(crate) async fn checkpoint_by(
+        self: &Rc<Self>,
+        write: fn(&Directories, &[LogOffsets], &Disks) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let Some(control) = self.control.get() else {
-            return;
+            return Ok(());
         };
         // ORDER: one at a time, or what was asked before a deletion is written after it.
         let _turn = control.checkpointing.acquire().await;
@@ -209,13 +221,8 @@ impl Shard {
         }
         let directories = control.directories.clone();
         let disks = Arc::clone(self.allowances.disks());
-        let written = corelog_runtime::blocking("checkpoints", move || {
-            directories.checkpoint(&offsets, &disks)
-        })
-        .await;
-        if let Err(error) = written {
-            tracing::error!("checkpoints were not written: {error}");
-        }
+        corelog_runtime::blocking("checkpoints", move || write(&directories, &offsets, &disks))
+            .await
     }
 
     fn quorum(&self) -> Quorum {

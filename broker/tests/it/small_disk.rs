@@ -101,6 +101,51 @@ fn what_was_acknowledged_before_a_write_found_no_space_is_kept() {
 
 #[test]
 #[ignore = "needs CORELOG_SMALL_DISK: see broker/tests/disks/run"]
+fn a_broker_starts_on_a_full_disk() {
+    let data = small_disk().join("data");
+    let _ = fs::remove_dir_all(&data);
+    let mut broker = Broker::with(&[&format!("log.dirs={}", data.display())]);
+    let mut client = broker.client();
+    create(&mut client, "kept", 1, &[]);
+    create(&mut client, "spare", 1, &[]);
+    produce(&mut client, "kept", 0, values(&["v0", "v1"]));
+    for kill in [false, true] {
+        if kill {
+            broker.kill();
+        } else {
+            broker.stop();
+        }
+        let filler = fill(256 << 10);
+        let mut last = fs::File::options()
+            .append(true)
+            .open(&filler)
+            .expect("the filler is there");
+        // The last blocks are not to be had by asking for them, but by writing.
+        while std::io::Write::write(&mut last, &[1; 4096]).is_ok() {}
+        broker.launch();
+        client = broker.client();
+        assert_eq!(
+            read_all(&mut client, "kept", 0, 0),
+            [(0, b"v0".to_vec()), (1, b"v1".to_vec())]
+        );
+        let response = client.call(9, &producing("kept", 0, values(&["x"])));
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(error(answer.error_code), "KAFKA_STORAGE_ERROR");
+        let message = answer.error_message.clone().unwrap_or_default();
+        assert!(message.contains("is full"), "{message}");
+        fs::remove_file(filler).expect("it is there");
+    }
+    eventually("there is room again", || {
+        let response = client.call(9, &producing("kept", 0, values(&["v2"])));
+        response.responses[0].partition_responses[0].error_code == 0
+    });
+    let log = broker.log();
+    assert!(!log.contains("is offline"), "full is not failed\n{log}");
+    broker.stop();
+}
+
+#[test]
+#[ignore = "needs CORELOG_SMALL_DISK: see broker/tests/disks/run"]
 fn a_file_system_that_turns_read_only_takes_its_partitions_offline_until_it_is_back() {
     let (mut broker, directories) = with_directories(1, &[]);
     let data = small_disk().join("data");

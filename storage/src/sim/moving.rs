@@ -90,15 +90,21 @@ impl World {
         if !std::mem::take(&mut self.left) {
             return Ok(());
         }
+        if let Err(error) = self.clear_the_other() {
+            self.left = true;
+            return self.blame(&error);
+        }
+        Ok(())
+    }
+
+    /// Empties the checkpoints of the directory that the log does not lie in.
+    pub(super) fn clear_the_other(&self) -> Result<(), DiskError> {
         for file in [
             name::RECOVERY_POINTS,
             name::HIGH_WATERMARKS,
             name::LOG_STARTS,
         ] {
-            if let Err(error) = self.other.write_offsets(file, []) {
-                self.left = true;
-                return self.blame(&error);
-            }
+            self.other.write_offsets(file, [])?;
         }
         Ok(())
     }

@@ -55,9 +55,10 @@ impl World {
         self.recovery_checkpoint = self.recovery_checkpoint.max(plan.recovery_point);
         let done = plan
             .run()
-            .and_then(|()| self.write_offsets(name::RECOVERY_POINTS, plan.recovery_point))
-            .and_then(|()| self.write_offsets(name::HIGH_WATERMARKS, plan.high_watermark))
-            .and_then(|()| self.write_offsets(name::LOG_STARTS, plan.log_start_offset))
+            .and_then(|()| {
+                let (point, start) = (plan.recovery_point, plan.log_start_offset);
+                self.write_checkpoints(point, plan.high_watermark, start)
+            })
             .and_then(|()| {
                 let marker = CleanShutdown { broker_epoch: 7 };
                 self.dir.write_clean_shutdown(marker)
@@ -202,11 +203,14 @@ impl World {
         let settings = self.profile.settings.clone();
         let opened = Log::open(&self.dir, &partition(), settings, &open, &mut |_| {})
             .map_err(StartError::Open)?;
-        // ORDER: a recovery point that names what is gone comes down before anything is appended in its place.
-        if open.recovery_point > opened.0.end_offset() {
-            self.write_offsets(name::RECOVERY_POINTS, opened.0.recovery_point())
-                .map_err(|error| StartError::Layout(error.into()))?;
-        }
+        // ORDER: a recovery point that names what is gone comes down before anything is appended in its place, and what the
+        // directory it does not lie in says of it goes: a start that was is not to cut what is appended from now on.
+        let log = &opened.0;
+        let point = log.recovery_point();
+        self.recovery_checkpoint = self.recovery_checkpoint.max(point);
+        self.write_checkpoints(point, log.high_watermark(), log.start_offset())
+            .and_then(|()| self.clear_the_other())
+            .map_err(|error| StartError::Layout(error.into()))?;
         Ok(opened)
     }
 

@@ -534,11 +534,7 @@ impl World {
         let high_watermark = self.log.high_watermark();
         // Whatever comes of it: the first of the files may be there when a later one fails.
         self.recovery_checkpoint = self.recovery_checkpoint.max(point);
-        let written = self
-            .write_offsets(name::RECOVERY_POINTS, point)
-            .and_then(|()| self.write_offsets(name::HIGH_WATERMARKS, high_watermark))
-            .and_then(|()| self.write_offsets(name::LOG_STARTS, start));
-        match written {
+        match self.write_checkpoints(point, high_watermark, start) {
             Ok(()) => {
                 self.recovery_checkpoint = point;
                 self.forget_in_the_other()
@@ -546,6 +542,18 @@ impl World {
             Err(error) if error.is_full() => self.blame(&error),
             Err(error) => self.disk_failed(&error),
         }
+    }
+
+    /// The checkpoints of the directory that the log lies in.
+    pub(super) fn write_checkpoints(
+        &self,
+        point: Offset,
+        high_watermark: Offset,
+        start: Offset,
+    ) -> Result<(), DiskError> {
+        self.write_offsets(name::RECOVERY_POINTS, point)
+            .and_then(|()| self.write_offsets(name::HIGH_WATERMARKS, high_watermark))
+            .and_then(|()| self.write_offsets(name::LOG_STARTS, start))
     }
 
     pub(super) fn write_offsets(&self, file: &str, offset: Offset) -> Result<(), DiskError> {
