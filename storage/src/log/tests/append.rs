@@ -673,6 +673,7 @@ fn valid_batches_behind_damage_are_kept_aside() {
     let size = log.size();
     drop(log);
     disk.kill();
+    disk.set_time(NOW.0);
     disk.flip_bit("orders-0/00000000000000000000.log", 2500);
     let (log, recovered) = Log::open(
         &dir,
@@ -688,6 +689,26 @@ fn valid_batches_behind_damage_are_kept_aside() {
     let kept = cut.kept_in.unwrap();
     let kept = kept.strip_prefix("/sim/").unwrap();
     assert_eq!(dir.read_file(kept).unwrap().len() as u64, cut.bytes);
+    drop(log);
+    // It stays, and every start says so, until a record of its age would go.
+    let opened_after = |ms: i64, retention_ms| {
+        let settings = Arc::new(LogSettings {
+            retention_ms,
+            ..LogSettings::default()
+        });
+        let open = Open {
+            now: Timestamp(NOW.0 + ms),
+            ..unclean(Offset(2))
+        };
+        let (_, recovered) = Log::open(&dir, &partition(), settings, &open, &mut |_| {}).unwrap();
+        assert_eq!(recovered.notes.len(), 1, "{:?}", recovered.notes);
+        recovered.notes[0].clone()
+    };
+    assert!(opened_after(1000, Some(1000)).contains("a recovery cut off"));
+    assert!(opened_after(1 << 40, None).contains("remove it by hand"));
+    assert!(dir.read_file(kept).is_ok());
+    assert!(opened_after(1001, Some(1000)).contains("is removed"));
+    assert!(dir.read_file(kept).is_err());
 }
 
 #[test]
