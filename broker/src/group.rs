@@ -21,6 +21,7 @@ mod error;
 mod log;
 mod message;
 mod metadata;
+mod notes;
 mod offsets;
 mod random;
 mod settings;
@@ -44,6 +45,7 @@ pub use message::{
     OffsetCommit, OffsetDelete, OffsetFetch, Reply, Request, SyncGroup, SyncedGroup, Token,
     TxnOffsetCommit,
 };
+pub use notes::{News, Note, Removal};
 pub use settings::{ConsumerSettings, GroupSettings};
 
 /// The moment of a step. Timers follow the steady clock, stored timestamps the wall clock, so that a stepped wall clock
@@ -103,6 +105,8 @@ pub struct Effects {
     pub replies: Vec<(Token, Reply)>,
     /// Regular expressions to be resolved where it may take its time; each is answered by [`Event::Resolved`].
     pub resolve: Vec<Resolve>,
+    /// What operators are told.
+    pub notes: Vec<Note>,
 }
 
 /// Records to append in this order. They may be cut into several batches between any two records.

@@ -391,6 +391,7 @@ impl Coordinator {
             mut after,
             undo,
             resolve,
+            notes,
             writer,
         } = out;
         if records.is_empty() && !matches!(writer, Writer::Marker(_)) {
@@ -403,6 +404,7 @@ impl Coordinator {
                 append: None,
                 replies,
                 resolve,
+                notes,
             };
         }
         let ticket = Ticket(self.last_ticket.0 + 1);
@@ -431,6 +433,7 @@ impl Coordinator {
             }),
             replies,
             resolve,
+            notes,
         }
     }
 

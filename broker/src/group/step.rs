@@ -12,6 +12,7 @@ use super::classic::Replaced;
 use super::consumer::Undo;
 use super::consumer::regex::Resolve;
 use super::metadata::Metadata;
+use super::notes::{News, Note, Removal};
 use super::offsets::Change;
 use super::random::Random;
 use super::timers::{TimerId, Timers};
@@ -55,6 +56,8 @@ pub(super) struct Outcomes {
     pub(super) undo: Vec<(Arc<str>, Undo)>,
     /// Regular expressions to be resolved elsewhere.
     pub(super) resolve: Vec<Resolve>,
+    /// What operators are told.
+    pub(super) notes: Vec<Note>,
     /// In whose name the records are written.
     pub(super) writer: Writer,
 }
@@ -121,6 +124,13 @@ impl Step<'_> {
             key,
             value,
             timestamp_ms: self.now.wall_ms,
+        });
+    }
+
+    pub(super) fn removed(&mut self, group: &Arc<str>, member: &Arc<str>, why: Removal) {
+        self.out.notes.push(Note {
+            group: group.clone(),
+            news: News::Removed(member.clone(), why),
         });
     }
 

@@ -218,6 +218,9 @@ impl Shard {
     }
 
     fn carry_out(self: &Rc<Self>, host: &Rc<Host>, effects: Effects) {
+        for note in &effects.notes {
+            tracing::info!("{note}");
+        }
         for (token, reply) in effects.replies {
             if let Some(sender) = host.waiting.borrow_mut().remove(&token) {
                 // The caller may have gone with its connection.

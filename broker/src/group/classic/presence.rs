@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{ClassicGroup, State};
+use crate::group::notes::Removal;
 use crate::group::step::Step;
 use crate::group::{GroupError, Heartbeat, LeaveGroup, LeavingMember, LeftMember, Reply, Token};
 
@@ -90,6 +91,7 @@ impl ClassicGroup {
         if !member.is_new && (member.joining.is_some() || member.syncing.is_some()) {
             return;
         }
+        cx.removed(&self.id, &id.into(), Removal::Silent);
         self.remove_member(cx, id);
         self.after_departure(cx);
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{ClassicGroup, JoinPhase, Member, State};
+use crate::group::notes::{News, Note, Removal};
 use crate::group::step::{Alarm, Step};
 use crate::group::{GroupError, log};
 
@@ -109,6 +110,7 @@ impl ClassicGroup {
         };
         let absent: Vec<Arc<str>> = self.members.iter().filter_map(absent).collect();
         for id in &absent {
+            cx.removed(&self.id, id, Removal::DidNotJoin);
             self.remove_member(cx, id);
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
@@ -118,13 +120,18 @@ impl ClassicGroup {
         }
         self.generation += 1;
         self.unsynced.clear();
+        let protocol = self.select_protocol();
+        cx.out.notes.push(Note {
+            group: self.id.clone(),
+            news: News::Generation(self.generation, self.members.len(), protocol.clone()),
+        });
         if self.members.is_empty() {
             self.protocol = None;
             self.transition(cx, State::Empty);
             self.subscribed = self.read_subscriptions();
             self.write(cx, |_, _| Bytes::new());
         } else {
-            self.protocol = self.select_protocol();
+            self.protocol = protocol;
             self.subscribed = self.read_subscriptions();
             self.transition(cx, State::CompletingRebalance);
             self.announce_generation(cx);
@@ -188,6 +195,7 @@ impl ClassicGroup {
             return;
         }
         for id in &late {
+            cx.removed(&self.id, id, Removal::DidNotSync);
             self.remove_member(cx, id);
         }
         self.prepare_rebalance(cx);

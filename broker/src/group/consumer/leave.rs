@@ -11,6 +11,7 @@ use super::heartbeat::{Refusal, check_owner, unknown_instance};
 use super::member::{LEAVE_STATIC_EPOCH, Member};
 use super::{ConsumerGroup, Why};
 use crate::group::classic::ClassicGroup;
+use crate::group::notes::Removal;
 use crate::group::step::Step;
 use crate::group::{ConsumerBeat, ConsumerHeartbeat, log};
 
@@ -92,6 +93,7 @@ impl ConsumerGroup {
             waits.session = None;
         }
         if self.members.contains_key(id) {
+            cx.removed(&self.id, id, Removal::Silent);
             return self.depart(cx, std::slice::from_ref(id));
         }
         Left::Consumer
@@ -109,6 +111,12 @@ impl ConsumerGroup {
             Why::Join | Why::Sync => member.is_classic(),
         });
         if late {
+            let missed = match why {
+                Why::Revoke { .. } => Removal::DidNotRevoke,
+                Why::Join => Removal::DidNotJoin,
+                Why::Sync => Removal::DidNotSync,
+            };
+            cx.removed(&self.id, id, missed);
             return self.depart(cx, std::slice::from_ref(id));
         }
         Left::Consumer

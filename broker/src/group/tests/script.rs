@@ -21,7 +21,7 @@ use super::super::{
     OffsetFetch, Outcome, ProducerFault, Record, Reply, Request, SyncGroup, Ticket, Token,
     TxnOffsetCommit, Writer,
 };
-use super::super::{ConsumerBeat, MigrationPolicy, Refusal, Resolve};
+use super::super::{ConsumerBeat, MigrationPolicy, News, Note, Refusal, Resolve};
 use super::subscription;
 use crate::metadata::Image;
 
@@ -319,6 +319,13 @@ impl World {
             let label = self.tokens[&token.0].clone();
             let shown = self.show_reply(reply);
             writeln!(out, "  {label}: {shown}").unwrap();
+        }
+        for note in effects.notes {
+            let news = match note.news {
+                News::Removed(id, why) => News::Removed(self.alias(&id).into(), why),
+                news @ News::Generation(..) => news,
+            };
+            writeln!(out, "  says: {}", Note { news, ..note }).unwrap();
         }
         let Some(append) = effects.append else { return };
         for record in &append.records {
