@@ -180,7 +180,7 @@ async fn lead(
     shard
         .checkpoint_by(Directories::checkpoint_recovered)
         .await?;
-    let limits = connection_limits(&shard.config, shard.shards);
+    let limits = connection_limits(&shard.live_config(), shard.shards);
     let admission = Admission::new(shard.shards, &limits);
     let addresses: Arc<[SocketAddr]> = addresses(&shard.config)?.into();
     for reply in shard
@@ -333,7 +333,7 @@ fn runtime_config(config: &BrokerConfig, shard: usize, cpus: &[usize]) -> corelo
     }
 }
 
-fn connection_limits(config: &BrokerConfig, shards: usize) -> ConnectionLimits {
+pub(crate) fn connection_limits(config: &BrokerConfig, shards: usize) -> ConnectionLimits {
     let socket = &config.socket;
     let defaults = ConnectionLimits::default();
     ConnectionLimits {

@@ -7,6 +7,7 @@ pub mod config;
 pub mod controller;
 pub mod group;
 mod handlers;
+pub mod loggers;
 mod mesh;
 pub mod metadata;
 mod metrics;

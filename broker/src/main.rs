@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use corelog_broker::boot;
 use corelog_broker::config::{BrokerConfig, FileText, Note};
+use corelog_broker::{boot, loggers};
 
 /// An Apache-Kafka-compatible log broker.
 ///
@@ -27,18 +27,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
-        Ok(filter) => filter,
-        Err(error) => {
-            eprintln!("corelog-broker: --log {}: {error}", arguments.log);
-            return ExitCode::FAILURE;
-        }
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stdout().is_terminal())
-        .init();
+    if let Err(error) = loggers::begin(&arguments.log, std::io::stdout().is_terminal()) {
+        eprintln!("corelog-broker: {error}");
+        return ExitCode::FAILURE;
+    }
     match start(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

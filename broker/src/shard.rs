@@ -102,7 +102,10 @@ pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) shards: usize,
     pub(crate) mesh: Rc<Mesh>,
+    /// As it was at the start.
     pub(crate) config: Arc<BrokerConfig>,
+    /// With the dynamic values of the image on top.
+    live: RefCell<Arc<BrokerConfig>>,
     pub(crate) settings: Settings,
     pub(crate) directories: Arc<[LogDir]>,
     /// The directory of the metadata log.
@@ -217,6 +220,7 @@ impl Shard {
             is_closed: Cell::new(false),
             closing: Notify::new(),
             weak: weak.clone(),
+            live: RefCell::new(Arc::clone(&parts.config)),
             config: parts.config,
         });
         spawn("flush", Rc::clone(&shard).write_for_ever()).detach();
@@ -245,6 +249,11 @@ impl Shard {
     /// The metadata as this shard knows it.
     pub(crate) fn image(&self) -> Arc<Image> {
         Arc::clone(&self.image.borrow())
+    }
+
+    /// The settings in force now, dynamic ones included.
+    pub(crate) fn live_config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.live.borrow())
     }
 
     pub(crate) fn partition(&self, topic_id: TopicId, partition: i32) -> Option<Rc<Partition>> {

@@ -157,6 +157,11 @@ impl<S: Service> Server<S> {
         }
     }
 
+    /// Other numbers of connections, on all shards; what else stands in the limits stays as it was.
+    pub fn set_limits(&self, limits: &ConnectionLimits) {
+        self.0.admission.set_limits(limits);
+    }
+
     /// Connections served here now.
     pub fn connection_count(&self) -> usize {
         self.0.connections.borrow().len()

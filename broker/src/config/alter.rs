@@ -8,6 +8,7 @@
 
 use corelog_net::wire::ErrorCode;
 
+use super::broker::{OVERRIDES, OVERRIDES_MUST, connection_overrides, is_fixed_here};
 use super::layers::{ConfigMap, Layers};
 use super::setting::{Setting, Type, UpdateMode, Value, split_list};
 use super::topic_settings::{find_client_metrics, find_group, find_topic};
@@ -318,10 +319,19 @@ pub fn validate_broker(
              [{single}]"
         )));
     }
+    if let Some(name) = changed.iter().find(|name| is_fixed_here(name)) {
+        return Err(Refusal::request(format!(
+            "{name} cannot be changed while this broker runs: write it into its file of settings \
+             and start it again"
+        )));
+    }
     for name in changed {
         let (Some(row), Some(text)) = (find(name), after.get(name)) else {
             continue;
         };
+        if name == OVERRIDES && connection_overrides(text).is_none() {
+            return Err(Refusal::request(format!("{OVERRIDES} {OVERRIDES_MUST}")));
+        }
         let value = row.parse(text).map_err(Refusal::request)?;
         if let (Value::Number(wanted), Some((_, Value::Number(now)))) = (value, layers.value(row)) {
             threads_step(name, wanted, now).map_err(Refusal::request)?;

@@ -7,15 +7,23 @@
 //! sentence that begins with where the value stands.
 //! **Not here**: topic settings (`topic`), the tables.
 
+mod check;
+mod network;
+mod values;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::broker_settings;
 use super::layers::{ConfigMap, Layers};
-use super::listener::{Endpoint, Listener, SecurityProtocol, parse_protocol_map};
+use super::listener::{Endpoint, Listener};
 use super::properties::{FileText, PropertiesError, StaticSettings};
-use super::setting::{Status, Type, UpdateMode, Value, split_list};
-use super::{broker_settings, setting};
+use super::setting::{UpdateMode, Value, split_list};
 use crate::group::{Assignor, ConsumerSettings, MigrationPolicy};
+use check::check_each;
+pub use check::nearest;
+use network::Network;
+use values::Values;
 
 /// How shards talk to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,16 +315,16 @@ impl BrokerConfig {
     #[must_use]
     pub fn with_dynamic(&self, node: Option<&ConfigMap>, cluster: Option<&ConfigMap>) -> Self {
         let only_dynamic = |layer: Option<&ConfigMap>| -> ConfigMap {
-            let dynamic = |name: &str| {
-                name != "listeners"
-                    && name != "listener.security.protocol.map"
+            let dynamic = |name: &str, text: &str| {
+                !is_fixed_here(name)
                     && broker_settings::find(name)
                         .is_some_and(|row| row.update != UpdateMode::ReadOnly)
+                    && (name != OVERRIDES || connection_overrides(text).is_some())
             };
             layer
                 .into_iter()
                 .flatten()
-                .filter(|(name, _)| dynamic(name))
+                .filter(|(name, text)| dynamic(name, text))
                 .map(|(name, text)| (name.clone(), text.clone()))
                 .collect()
         };
@@ -326,7 +334,15 @@ impl BrokerConfig {
             cluster: Some(&cluster),
             fixed: &self.fixed,
         };
-        Self::build(&self.fixed, layers, &mut Vec::new()).unwrap_or_else(|_| self.clone())
+        match Self::build(&self.fixed, layers, &mut Vec::new()) {
+            // Ports that were found and names that were looked up at the start stay.
+            Ok(config) => Self {
+                listeners: self.listeners.clone(),
+                advertised: self.advertised.clone(),
+                ..config
+            },
+            Err(_) => self.clone(),
+        }
     }
 
     fn build(
@@ -431,20 +447,9 @@ fn admin_listener(values: Values<'_>) -> Result<Option<AdminListener>, String> {
 impl SocketConfig {
     fn read(values: Values<'_>) -> Result<Self, String> {
         let buffer = |name: &str| Some(values.size(name)).filter(|_| values.number(name) >= 0);
-        let overrides = values
-            .text("max.connections.per.ip.overrides")
-            .unwrap_or_default();
-        let overrides = split_list(&overrides)
-            .iter()
-            .map(|pair| {
-                let (host, count) = pair.rsplit_once(':')?;
-                Some((host.trim().parse().ok()?, count.trim().parse().ok()?))
-            })
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| {
-                let name = "max.connections.per.ip.overrides";
-                at(values.layers.fixed, name, "must be a list of address:count")
-            })?;
+        let overrides = values.text(OVERRIDES).unwrap_or_default();
+        let overrides = connection_overrides(&overrides)
+            .ok_or_else(|| at(values.layers.fixed, OVERRIDES, OVERRIDES_MUST))?;
         Ok(Self {
             listen_backlog_size: values.int("socket.listen.backlog.size"),
             receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
@@ -458,6 +463,21 @@ impl SocketConfig {
             queued_max_request_bytes: buffer("queued.max.request.bytes").filter(|size| *size > 0),
         })
     }
+}
+
+/// `address:count` pairs.
+pub(super) fn connection_overrides(text: &str) -> Option<Vec<(IpAddr, usize)>> {
+    let pair = |pair: &String| {
+        let (host, count) = pair.rsplit_once(':')?;
+        let host = host.trim().trim_matches(['[', ']']);
+        Some((host.parse().ok()?, count.trim().parse().ok()?))
+    };
+    split_list(text).iter().map(pair).collect()
+}
+
+/// Dynamic in Kafka; here they are read at the start alone.
+pub(super) fn is_fixed_here(name: &str) -> bool {
+    matches!(name, "listeners" | "listener.security.protocol.map")
 }
 
 impl GroupConfig {
@@ -555,113 +575,6 @@ impl MetadataLogConfig {
     }
 }
 
-/// Reads every given value; returns the faults, and notes names without a row or without meaning.
-fn check_each(fixed: &StaticSettings, notes: &mut Vec<Note>) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (name, text) in fixed.values() {
-        let Some(row) = broker_settings::find(name) else {
-            notes.push(unknown(fixed, name));
-            continue;
-        };
-        let origin = fixed
-            .origin(name)
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let value = match row.parse(text) {
-            Ok(value) => value,
-            Err(_) if row.kind == Type::Password => {
-                faults.push(format!("{origin}: {name} has an invalid value"));
-                continue;
-            }
-            Err(sentence) => {
-                faults.push(format!("{origin}: {sentence}"));
-                continue;
-            }
-        };
-        let is_default = row
-            .default_text()
-            .map_or(text.trim().is_empty(), |default| {
-                row.parse(default) == Ok(value)
-            });
-        match row.status {
-            Status::Supported(_) => {}
-            _ if is_default || origin == "built-in" => {}
-            Status::Accepted(reason) => {
-                notes.push(Note::Information(format!(
-                    "{origin}: {name} has no effect: {reason}"
-                )));
-            }
-            Status::Refused(_) if name == AUTHORIZER && allows_everyone(fixed) => {
-                notes.push(Note::Warning(format!(
-                    "{origin}: {name}: no ACL can be made yet, so everyone is allowed everything, \
-                     as these settings ask for"
-                )));
-            }
-            Status::Refused(reason) => {
-                faults.push(format!("{origin}: {name} cannot be set: {reason}"));
-            }
-        }
-    }
-    faults
-}
-
-/// Would Kafka's own authorizer, with no ACL made, let everyone do everything? Then a broker
-/// without authorization behaves the same, and starting it is safe.
-fn allows_everyone(fixed: &StaticSettings) -> bool {
-    let value = |name: &str| fixed.get(name).unwrap_or_default().trim();
-    // Every client of a PLAINTEXT listener, the only kind there is yet, is User:ANONYMOUS.
-    let anonymous = |user: &str| user.trim() == "User:ANONYMOUS";
-    value(AUTHORIZER) == "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-        && (value("allow.everyone.if.no.acl.found") == "true"
-            || value("super.users").split(';').any(anonymous))
-}
-
-const AUTHORIZER: &str = "authorizer.class.name";
-
-/// What to say about a name that has no row.
-fn unknown(fixed: &StaticSettings, name: &str) -> Note {
-    let origin = fixed
-        .origin(name)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    if let Some((_, reason)) = KNOWN_ELSEWHERE
-        .iter()
-        .find(|(prefix, _)| name.starts_with(prefix))
-    {
-        return Note::Warning(format!("{origin}: {name} has no effect: {reason}"));
-    }
-    let near = nearest(name)
-        .map(|near| format!("; did you mean {near}?"))
-        .unwrap_or_default();
-    Note::Warning(format!("{origin}: unknown setting {name}{near}"))
-}
-
-/// The known name that takes the fewest edits, if they are few for its length.
-#[must_use]
-pub fn nearest(name: &str) -> Option<&'static str> {
-    broker_settings::BROKER
-        .iter()
-        .map(|row| (edit_distance(name, row.name), row.name))
-        .min()
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 6)
-        .map(|(_, known)| known)
-}
-
-/// Levenshtein's distance between two texts, in bytes.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 /// A sentence about a setting, beginning with where it stands.
 fn at(fixed: &StaticSettings, name: &str, sentence: &str) -> String {
     match fixed.origin(name) {
@@ -693,300 +606,9 @@ fn check_roles(values: Values<'_>, node_id: i32) -> Result<(), String> {
     Ok(())
 }
 
-/// The listeners, taken together.
-struct Network {
-    listeners: Vec<Listener>,
-    controller: Vec<Endpoint>,
-    advertised: Vec<Endpoint>,
-    inter_broker: String,
-}
-
-impl Network {
-    fn read(values: Values<'_>, notes: &mut Vec<Note>) -> Result<Self, String> {
-        let fixed = values.layers.fixed;
-        let protocols = values
-            .text("listener.security.protocol.map")
-            .unwrap_or_default();
-        let protocols = parse_protocol_map(&protocols).map_err(|fault| {
-            at(
-                fixed,
-                "listener.security.protocol.map",
-                &format!("is wrong: {fault}"),
-            )
-        })?;
-        let controller_names: Vec<String> = values
-            .list("controller.listener.names")
-            .iter()
-            .map(|name| name.to_ascii_uppercase())
-            .collect();
-        let endpoints = endpoints(values, "listeners")?;
-        let (controller, endpoints): (Vec<_>, Vec<_>) = endpoints
-            .into_iter()
-            .partition(|endpoint| controller_names.contains(&endpoint.name));
-        let listeners = endpoints
-            .into_iter()
-            .map(|endpoint| open(fixed, endpoint, &protocols))
-            .collect::<Result<Vec<_>, _>>()?;
-        if listeners.is_empty() {
-            return Err(at(
-                fixed,
-                "listeners",
-                "must name at least one listener for clients",
-            ));
-        }
-        for endpoint in &controller {
-            notes.push(Note::Information(format!(
-                "listener={} not opened: this node is its own controller, nobody else asks it",
-                endpoint.name
-            )));
-        }
-        let advertised = advertised(values, &listeners, &controller_names)?;
-        let inter_broker = inter_broker(values, &listeners)?;
-        Ok(Self {
-            listeners,
-            controller,
-            advertised,
-            inter_broker,
-        })
-    }
-}
-
-fn endpoints(values: Values<'_>, name: &str) -> Result<Vec<Endpoint>, String> {
-    let fixed = values.layers.fixed;
-    let endpoints = values
-        .list(name)
-        .iter()
-        .map(|text| Endpoint::parse(text))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|fault| at(fixed, name, &format!("is wrong: {fault}")))?;
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let earlier = &endpoints[..index];
-        if earlier.iter().any(|other| other.name == endpoint.name) {
-            let sentence = format!("names the listener {} twice", endpoint.name);
-            return Err(at(fixed, name, &sentence));
-        }
-        let clash = |other: &Endpoint| other.port == endpoint.port && other.host == endpoint.host;
-        if name == "listeners" && endpoint.port != 0 && earlier.iter().any(clash) {
-            let sentence = format!("uses port {} for two listeners", endpoint.port);
-            return Err(at(fixed, name, &sentence));
-        }
-    }
-    Ok(endpoints)
-}
-
-fn open(
-    fixed: &StaticSettings,
-    endpoint: Endpoint,
-    protocols: &[(String, SecurityProtocol)],
-) -> Result<Listener, String> {
-    let protocol = protocols.iter().find(|(name, _)| *name == endpoint.name);
-    match protocol.map(|(_, protocol)| *protocol) {
-        Some(SecurityProtocol::Plaintext) => Ok(Listener {
-            endpoint,
-            protocol: SecurityProtocol::Plaintext,
-        }),
-        Some(protocol) => {
-            let sentence = format!(
-                "has the listener {} with {protocol}: only PLAINTEXT listeners can be opened yet",
-                endpoint.name
-            );
-            Err(at(fixed, "listeners", &sentence))
-        }
-        None => {
-            let sentence = format!(
-                "has the listener {}, whose protocol listener.security.protocol.map does not say",
-                endpoint.name
-            );
-            Err(at(fixed, "listeners", &sentence))
-        }
-    }
-}
-
-/// One advertised address for each listener.
-fn advertised(
-    values: Values<'_>,
-    listeners: &[Listener],
-    controller_names: &[String],
-) -> Result<Vec<Endpoint>, String> {
-    let fixed = values.layers.fixed;
-    let given = endpoints(values, "advertised.listeners")?;
-    let known = |endpoint: &Endpoint| {
-        controller_names.contains(&endpoint.name)
-            || listeners
-                .iter()
-                .any(|listener| listener.endpoint.name == endpoint.name)
-    };
-    for endpoint in &given {
-        if !known(endpoint) {
-            let sentence = format!("names {}, which is not among listeners", endpoint.name);
-            return Err(at(fixed, "advertised.listeners", &sentence));
-        }
-        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
-            let sentence = format!(
-                "cannot be {}: clients could not connect to it",
-                endpoint.host
-            );
-            return Err(at(fixed, "advertised.listeners", &sentence));
-        }
-    }
-    let advertise = |listener: &Listener| {
-        let own = given
-            .iter()
-            .find(|endpoint| endpoint.name == listener.endpoint.name);
-        let mut endpoint = own.unwrap_or(&listener.endpoint).clone();
-        if matches!(endpoint.host.as_str(), "0.0.0.0" | "::") {
-            endpoint.host.clear();
-        }
-        endpoint
-    };
-    Ok(listeners.iter().map(advertise).collect())
-}
-
-fn inter_broker(values: Values<'_>, listeners: &[Listener]) -> Result<String, String> {
-    let fixed = values.layers.fixed;
-    let find = |name: &str| {
-        listeners
-            .iter()
-            .find(|listener| listener.endpoint.name == name)
-    };
-    if let Some(name) = values.text("inter.broker.listener.name") {
-        if fixed.get("security.inter.broker.protocol").is_some() {
-            let sentence = "and security.inter.broker.protocol cannot both be set";
-            return Err(at(fixed, "inter.broker.listener.name", sentence));
-        }
-        let name = name.to_ascii_uppercase();
-        return match find(&name) {
-            Some(_) => Ok(name),
-            None => Err(at(
-                fixed,
-                "inter.broker.listener.name",
-                "is not among listeners",
-            )),
-        };
-    }
-    let protocol = values
-        .text("security.inter.broker.protocol")
-        .unwrap_or_default();
-    Ok(find(&protocol)
-        .unwrap_or(&listeners[0])
-        .endpoint
-        .name
-        .clone())
-}
-
-/// Typed access over layers. Given values were checked and the table's defaults are right, so a
-/// value of another type is a fault of the table.
-#[derive(Clone, Copy)]
-struct Values<'a> {
-    layers: Layers<'a>,
-}
-
-impl Values<'_> {
-    fn find(self, name: &str) -> Option<Value> {
-        let row = broker_settings::find(name)
-            .unwrap_or_else(|| panic!("{name} is not in the table of settings"));
-        if row.synonyms.is_empty() {
-            return self.layers.value(row).map(|(_, value)| value);
-        }
-        self.layers.first_of(row.synonyms).map(|(_, value)| value)
-    }
-
-    fn number(self, name: &str) -> i64 {
-        match self.find(name) {
-            Some(Value::Number(number)) => number,
-            other => panic!("setting {name} is not a number: {other:?}"),
-        }
-    }
-
-    fn int(self, name: &str) -> i32 {
-        i32::try_from(self.number(name)).unwrap_or(i32::MAX)
-    }
-
-    fn short(self, name: &str) -> i16 {
-        i16::try_from(self.number(name)).unwrap_or(i16::MAX)
-    }
-
-    fn size(self, name: &str) -> usize {
-        usize::try_from(self.number(name)).unwrap_or(0)
-    }
-
-    fn flag(self, name: &str) -> bool {
-        match self.find(name) {
-            Some(Value::Boolean(flag)) => flag,
-            other => panic!("setting {name} is not a flag: {other:?}"),
-        }
-    }
-
-    fn text(self, name: &str) -> Option<String> {
-        match self.find(name) {
-            Some(Value::Text(text)) => Some(text),
-            None => None,
-            other => panic!("setting {name} is not a text: {other:?}"),
-        }
-    }
-
-    fn list(self, name: &str) -> Vec<String> {
-        match self.find(name) {
-            Some(Value::List(list)) => list,
-            None => Vec::new(),
-            other => panic!("setting {name} is not a list: {other:?}"),
-        }
-    }
-
-    /// `node.id`, else `broker.id`, else 1.
-    fn node_id(self) -> i32 {
-        match self.find("node.id") {
-            Some(Value::Number(id)) => i32::try_from(id).unwrap_or(1),
-            _ => 1,
-        }
-    }
-
-    /// `log.dirs`, else `log.dir`; never empty.
-    fn log_dirs(self) -> Vec<String> {
-        let mut dirs = self.list("log.dirs");
-        if dirs.is_empty() {
-            dirs = self.list("log.dir");
-        }
-        dirs.retain(|dir| !dir.is_empty());
-        if dirs.is_empty() {
-            dirs.push(setting_default("log.dir"));
-        }
-        dirs
-    }
-}
-
-fn setting_default(name: &str) -> String {
-    let row = broker_settings::find(name).and_then(setting::Setting::default_text);
-    row.unwrap_or_default().to_owned()
-}
-
-/// Names that exist in files of other versions or for parts outside the broker.
-const KNOWN_ELSEWHERE: &[(&str, &str)] = &[
-    ("zookeeper.", "there is no ZooKeeper"),
-    (
-        "inter.broker.protocol.version",
-        "Kafka 4 removed it; metadata.version took its place",
-    ),
-    ("log.message.format.version", "Kafka 4 removed it"),
-    ("log.message.downconversion.enable", "Kafka 4 removed it"),
-    (
-        "log.message.timestamp.difference.max.ms",
-        "Kafka 4 removed it",
-    ),
-    ("auto.include.jmx.reporter", "Kafka 4 removed it"),
-    (
-        "listener.name.",
-        "settings of single listeners are not read yet",
-    ),
-    ("super.users", "authorization is not available yet"),
-    (
-        "allow.everyone.if.no.acl.found",
-        "authorization is not available yet",
-    ),
-    ("rsm.config.", "tiered storage is not part of this broker"),
-    ("rlmm.config.", "tiered storage is not part of this broker"),
-    ("confluent.", "it belongs to another product"),
-];
+/// A setting with a form of its own.
+pub(super) const OVERRIDES: &str = "max.connections.per.ip.overrides";
+pub(super) const OVERRIDES_MUST: &str = "must be a list of address:count";
 
 #[cfg(test)]
 mod tests;

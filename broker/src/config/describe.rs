@@ -4,7 +4,7 @@
 //! (KIP-133, KIP-226, KIP-569).
 //! **Lives on** any shard, for the length of a request.
 //! **Invariants**: a sensitive value never leaves, also not as a synonym.
-//! **Not here**: authorization; the levels of loggers.
+//! **Not here**: authorization; which loggers there are (`loggers`).
 
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::create_topics::CreatableTopicConfigs;
@@ -18,6 +18,7 @@ use super::layers::{ConfigMap, Layers, Source};
 use super::setting::{Setting, Type, UpdateMode, Visibility, answered_order};
 use super::topic_settings::{CLIENT_METRICS, GROUP, TOPIC};
 use super::{broker_settings, topic};
+use crate::loggers;
 use crate::metadata::image::{Image, ResourceType};
 use crate::metadata::topic_name;
 
@@ -120,8 +121,7 @@ impl<'a> ConfigView<'a> {
             }
             Some(ResourceType::BrokerLogger) => {
                 self.own_id(name, "expected {} but received")?;
-                // Levels are set at start by the environment; no logger can be changed by name.
-                Ok(Vec::new())
+                Ok(loggers::levels().into_iter().map(logger_entry).collect())
             }
             Some(ResourceType::ClientMetrics) if name.is_empty() => Err(request(
                 "Client metrics subscription name must not be empty",
@@ -297,6 +297,19 @@ fn cluster_entry(name: &str, text: &str) -> Entry {
         kind: row.map_or(0, |row| row.kind.code()),
         documentation: row.map(|row| row.status.text()),
         synonyms: vec![if sensitive { synonym.hidden() } else { synonym }],
+    }
+}
+
+fn logger_entry((name, level): (&'static str, &'static str)) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        value: Some(level.to_owned()),
+        source: Source::DynamicBrokerLogger,
+        read_only: false,
+        sensitive: false,
+        kind: 0,
+        documentation: None,
+        synonyms: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Changing dynamic settings.
 //!
 //! **Owns** `IncrementalAlterConfigs` (KIP-339) and `AlterConfigs` (KIP-133) for topics, brokers,
-//! groups and client metrics.
+//! loggers, groups and client metrics.
 //! **Lives on** shard 0.
 //! **Invariants**: a resource changes whole or not at all; only what differs is recorded.
 //! **Not here**: which values are legal (`config::alter`).
@@ -23,6 +23,7 @@ use crate::config::setting::{Setting, Value};
 use crate::config::topic::effective;
 use crate::config::topic_settings::{find_client_metrics, find_group, find_topic};
 use crate::config::{ConfigMap, Layers};
+use crate::loggers;
 use crate::metadata::features::ELR_NAME;
 use crate::metadata::{MetadataRecord, ResourceType};
 
@@ -162,7 +163,10 @@ impl Controller<'_> {
                 return request("Default group resources are not allowed.");
             }
             ResourceType::Broker if !name.is_empty() => self.check_node(name)?,
-            ResourceType::BrokerLogger => return Err(self.logger(name, changes)),
+            ResourceType::BrokerLogger => {
+                self.check_loggers(name, changes, mode)?;
+                return Ok(Vec::new());
+            }
             _ => {}
         }
         let layers = self.view().layers;
@@ -267,24 +271,38 @@ impl Controller<'_> {
         Err(Refusal::new(ErrorCode::InvalidRequest, message))
     }
 
-    /// No logger here can be changed by name: all levels are set at start.
-    fn logger(&self, name: &str, changes: &[Change]) -> Refusal {
-        let own = self.config.node_id;
-        match name.parse::<i32>() {
-            Ok(id) if id == own => {}
-            Ok(id) => {
-                let message = format!("Unexpected node id. Expected {own}, but received {id}");
-                return Refusal::new(ErrorCode::InvalidRequest, message);
-            }
-            Err(_) => {
-                let message = format!("Node id must be an integer, but it is: {name}");
-                return Refusal::new(ErrorCode::InvalidRequest, message);
-            }
+    /// Checks changes of loggers, which leave no records: who answers sets them.
+    fn check_loggers(&self, name: &str, changes: &[Change], mode: Mode) -> Result<(), Refusal> {
+        if mode == Mode::Replace {
+            let code = ResourceType::BrokerLogger.code();
+            let message = format!("Unknown resource type {code}");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
-        let logger = changes.first().map_or("", |change| change.name.as_str());
-        let message = format!("Logger {logger} does not exist!");
-        Refusal::new(ErrorCode::InvalidConfig, message)
+        let own = self.config.node_id;
+        let message = match name.parse::<i32>() {
+            Ok(id) if id == own => return loggers::check(changes),
+            Ok(id) => format!("Unexpected node id. Expected {own}, but received {id}"),
+            Err(_) => format!("Node id must be an integer, but it is: {name}"),
+        };
+        Err(Refusal::new(ErrorCode::InvalidRequest, message))
     }
+}
+
+/// What an accepted request asks of loggers; carried out by [`loggers::apply`].
+pub(crate) fn logger_changes(
+    request: &incremental_alter_configs::IncrementalAlterConfigsRequest,
+) -> Vec<Vec<Change>> {
+    if request.validate_only {
+        return Vec::new();
+    }
+    let changes = |resource: &incremental_alter_configs::AlterConfigsResource| {
+        if resource.resource_type == ResourceType::BrokerLogger.code() {
+            incremental_changes(&resource.configs).unwrap_or_default()
+        } else {
+            Vec::new()
+        }
+    };
+    request.resources.iter().map(changes).collect()
 }
 
 /// Config records of a resource; no value removes the setting.

@@ -11,6 +11,7 @@ use corelog_net::wire::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
 
+use crate::controller::configs::logger_changes;
 use crate::handlers::Context;
 use crate::shard::Shard;
 use crate::shard::control::{Answer, Question};
@@ -21,11 +22,17 @@ pub(crate) async fn handle(
     _context: Context,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    match shard
+    let loggers = logger_changes(&request);
+    let answer = shard
         .ask_controller(Question::IncrementalAlterConfigs(request))
-        .await
-    {
-        Some(Answer::IncrementalAlterConfigs(response)) => response,
-        _ => IncrementalAlterConfigsResponse::default(),
+        .await;
+    let Some(Answer::IncrementalAlterConfigs(response)) = answer else {
+        return IncrementalAlterConfigsResponse::default();
+    };
+    for (changes, answered) in loggers.iter().zip(&response.responses) {
+        if answered.error_code == 0 {
+            crate::loggers::apply(changes);
+        }
     }
+    response
 }

@@ -19,7 +19,6 @@ use corelog_storage::types::{TopicId, TopicPartition};
 
 use crate::handlers::error_code;
 use crate::mesh;
-use crate::metadata::ResourceType;
 use crate::partition::owner;
 use crate::shard::Shard;
 use crate::shard::verify::Unverified;
@@ -130,12 +129,7 @@ pub(crate) struct Wanted {
 /// Whether producers may write what no coordinator vouched for: the setting
 /// `transaction.partition.verification.enable`, off. What adds partitions is always asked for.
 pub(crate) fn is_unchecked(shard: &Shard, support: Support) -> bool {
-    let image = shard.image();
-    let dynamic = image
-        .config(ResourceType::Broker, "")
-        .and_then(|all| all.get("transaction.partition.verification.enable"))
-        .and_then(|text| text.parse::<bool>().ok());
-    let checks = dynamic.unwrap_or(shard.config.transaction.verify_partitions);
+    let checks = shard.live_config().transaction.verify_partitions;
     support != Support::Adding && !checks
 }
 

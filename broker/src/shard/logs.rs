@@ -26,6 +26,7 @@ use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicParti
 use crate::config::TopicConfig;
 use crate::config::layers::Layers;
 use crate::group::OFFSETS_TOPIC;
+use crate::metadata::image::ConfigResource;
 use crate::metadata::image::is_reserved;
 use crate::metadata::{Delta, Image, ResourceType, TopicImage};
 use crate::partition::{Partition, State, owner};
@@ -214,7 +215,11 @@ impl Shard {
                 .collect();
             self.topics_deleted(&names);
         }
-        if !delta.configs.is_empty() {
+        let concerns = |resource: &ConfigResource| {
+            resource.kind == ResourceType::Topic.code()
+                || resource.kind == ResourceType::Broker.code()
+        };
+        if delta.configs.iter().any(concerns) {
             self.settings_changed(&image);
         }
     }
@@ -228,7 +233,7 @@ impl Shard {
         wanted: &mut Vec<Wanted>,
     ) {
         let topic_id = TopicId(topic.id.0);
-        let expiration = self.producer_id_expiration_ms(image);
+        let expiration = self.live_config().producer_id_expiration_ms;
         let mut settings = None;
         for (number, partition) in topic.numbered() {
             let ours = owner(topic_id, number, self.shards) == self.index
@@ -455,7 +460,8 @@ impl Shard {
     /// Threads that open or close logs at once: their waits for the disk overlap, and the file system makes one commit
     /// of syncs that arrive together.
     fn threads(&self) -> usize {
-        let recoveries = self.config.recovery_threads_per_data_dir * self.directories.len();
+        let each = self.live_config().recovery_threads_per_data_dir;
+        let recoveries = each.saturating_mul(self.directories.len());
         recoveries.clamp(THREADS_MIN, THREADS_MAX)
     }
 
@@ -554,7 +560,7 @@ impl Shard {
         self.topic_configs.borrow_mut().clear();
         self.dynamic_settings(image);
         let partitions: Vec<_> = self.partitions.borrow().values().cloned().collect();
-        let expiration = self.producer_id_expiration_ms(image);
+        let expiration = self.live_config().producer_id_expiration_ms;
         let mut resolved: BTreeMap<Arc<str>, Arc<LogSettings>> = BTreeMap::new();
         for partition in partitions {
             // The metadata log is no topic: what topics default to would delete it.
@@ -572,28 +578,25 @@ impl Shard {
         }
     }
 
-    /// `producer.id.expiration.ms`, which the whole cluster may change.
-    fn producer_id_expiration_ms(&self, image: &Image) -> i64 {
-        let dynamic = image.config(ResourceType::Broker, "");
-        dynamic
-            .and_then(|values| values.get("producer.id.expiration.ms")?.parse().ok())
-            .unwrap_or(self.config.producer_id_expiration_ms)
-    }
-
     /// Takes over the broker settings that may change while it runs.
     fn dynamic_settings(&self, image: &Image) {
-        let config = self.config.with_dynamic(
-            image.config(ResourceType::Broker, &self.config.node_id.to_string()),
+        let node = self.config.node_id.to_string();
+        let (own, all) = (
+            image.config(ResourceType::Broker, &node),
             image.config(ResourceType::Broker, ""),
         );
+        let config = Arc::new(self.config.with_dynamic(own, all));
+        *self.live.borrow_mut() = Arc::clone(&config);
         let disks = self.allowances.disks();
         disks.set_reserve(config.disk_reserve_bytes);
-        let node = self.config.node_id.to_string();
-        let rate = [node.as_str(), ""].into_iter().find_map(|resource| {
-            let values = image.config(ResourceType::Broker, resource)?;
-            values.get(MOVE_RATE)?.parse().ok()
-        });
+        let rate = [own, all]
+            .into_iter()
+            .flatten()
+            .find_map(|values| values.get(MOVE_RATE)?.parse().ok());
         disks.set_move_rate(rate.unwrap_or(u64::MAX));
+        if let Some(server) = self.server.get() {
+            server.set_limits(&crate::boot::connection_limits(&config, self.shards));
+        }
     }
 
     fn forget_topic_config(&self, topic_id: TopicId) {

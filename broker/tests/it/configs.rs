@@ -55,7 +55,11 @@ pub(crate) fn alter(
     )
 }
 
-fn describing(kind: i8, resource: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
+pub(crate) fn describing(
+    kind: i8,
+    resource: &str,
+    keys: Option<&[&str]>,
+) -> DescribeConfigsRequest {
     DescribeConfigsRequest {
         resources: vec![DescribeConfigsResource {
             resource_type: kind,

@@ -17,7 +17,7 @@ use crate::harness::{Broker, eventually};
 use crate::table::{Table, error};
 use crate::topics::create;
 
-fn joining(group: &str, member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
+pub(crate) fn joining(group: &str, member: &str, topics: &[&str]) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: group.to_owned(),
         member_id: member.to_owned(),
@@ -75,7 +75,7 @@ fn show(response: &ConsumerGroupHeartbeatResponse) -> String {
     }
 }
 
-fn describe(client: &mut Client, group: &str) -> DescribedGroup {
+pub(crate) fn describe(client: &mut Client, group: &str) -> DescribedGroup {
     let request = ConsumerGroupDescribeRequest {
         group_ids: vec![group.to_owned()],
         ..ConsumerGroupDescribeRequest::default()

@@ -44,7 +44,7 @@ fn an_idle_connection_is_closed_in_time() {
 }
 
 /// How many of so many connections are served at the same time.
-fn served(broker: &Broker, count: usize) -> usize {
+pub(crate) fn served(broker: &Broker, count: usize) -> usize {
     let mut clients: Vec<Client> = (0..count)
         .filter_map(|_| Client::try_connect(broker.addr()))
         .collect();

@@ -1,12 +1,13 @@
 //! How many connections there are.
 //!
 //! **Owns** the counts of connections per shard, per address and in all, and the limits on them.
-//! **Lives on** every shard: one value, shared. Counts are atomics; addresses are counted only when
-//! they are limited, behind a lock that is taken when a connection opens or closes and at no other
-//! time.
+//! **Lives on** every shard: one value, shared. Counts are atomics; addresses are counted, limited or
+//! not because limits may come later, behind a lock that is taken when a connection opens or closes
+//! and at no other time.
 //! **Invariants** 1. The counts are the sum of the live permits.
 //! **Not here**: what happens to who is refused (`accept`).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,20 +19,25 @@ mod tests;
 
 #[expect(
     clippy::disallowed_types,
-    reason = "addresses are few, the lock is off the request path and exists only when \
-              max.connections.per.ip is set"
+    reason = "addresses are few and the lock is off the request path"
 )]
-type Addresses = std::sync::Mutex<std::collections::BTreeMap<IpAddr, usize>>;
+type Addresses = std::sync::Mutex<ByAddress>;
+
+#[derive(Debug, Default)]
+struct ByAddress {
+    counts: BTreeMap<IpAddr, usize>,
+    /// Other limits of single addresses.
+    overrides: Vec<(IpAddr, usize)>,
+}
 
 /// The counts of connections, shared by the servers of all shards.
 #[derive(Debug)]
 pub struct Admission {
     shards: Box<[AtomicUsize]>,
     total: AtomicUsize,
-    max: usize,
-    per_ip_max: usize,
-    overrides: Vec<(IpAddr, usize)>,
-    addresses: Option<Addresses>,
+    max: AtomicUsize,
+    per_ip_max: AtomicUsize,
+    addresses: Addresses,
 }
 
 /// Why a connection has no place.
@@ -54,21 +60,28 @@ pub enum Refusal {
 impl Admission {
     /// No connections, these limits, this many shards.
     pub fn new(shards: usize, limits: &ConnectionLimits) -> Arc<Self> {
-        let limited = limits.connections_per_ip_max < i32::MAX as usize
-            || !limits.connections_per_ip_overrides.is_empty();
-        let canonical = |&(ip, max): &(IpAddr, usize)| (ip.to_canonical(), max);
-        Arc::new(Self {
+        let admission = Self {
             shards: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             total: AtomicUsize::new(0),
-            max: limits.connections_max,
-            per_ip_max: limits.connections_per_ip_max,
-            overrides: limits
-                .connections_per_ip_overrides
-                .iter()
-                .map(canonical)
-                .collect(),
-            addresses: limited.then(Addresses::default),
-        })
+            max: AtomicUsize::new(0),
+            per_ip_max: AtomicUsize::new(0),
+            addresses: Addresses::default(),
+        };
+        admission.set_limits(limits);
+        Arc::new(admission)
+    }
+
+    /// Other limits, for connections that are opened from now on.
+    pub fn set_limits(&self, limits: &ConnectionLimits) {
+        let canonical = |&(ip, max): &(IpAddr, usize)| (ip.to_canonical(), max);
+        let overrides = limits.connections_per_ip_overrides.iter().map(canonical);
+        self.addresses
+            .lock()
+            .expect("nothing panics under this lock")
+            .overrides = overrides.collect();
+        self.max.store(limits.connections_max, Ordering::Relaxed);
+        self.per_ip_max
+            .store(limits.connections_per_ip_max, Ordering::Relaxed);
     }
 
     /// A place for a connection from this address, on the shard with the fewest; on `here` when
@@ -78,15 +91,16 @@ impl Admission {
     /// There is no place.
     pub fn admit(self: &Arc<Self>, here: usize, ip: IpAddr) -> Result<Permit, Refusal> {
         let ip = ip.to_canonical();
+        let max = self.max.load(Ordering::Relaxed);
         let admitted = self
             .total
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
-                (total < self.max).then_some(total + 1)
+                (total < max).then_some(total + 1)
             });
         // A refusal for the address tells the peer at once; being full makes it wait.
         self.count_address(ip, admitted.is_ok())?;
         if admitted.is_err() {
-            return Err(Refusal::Full { max: self.max });
+            return Err(Refusal::Full { max });
         }
         let shard = self.emptiest(here);
         self.shards[shard].fetch_add(1, Ordering::Relaxed);
@@ -118,13 +132,16 @@ impl Admission {
     }
 
     fn count_address(&self, ip: IpAddr, admitted: bool) -> Result<(), Refusal> {
-        let Some(addresses) = &self.addresses else {
-            return Ok(());
-        };
-        let over = self.overrides.iter().find(|(address, _)| *address == ip);
-        let max = over.map_or(self.per_ip_max, |&(_, max)| max);
-        let mut addresses = addresses.lock().expect("nothing panics under this lock");
-        let count = addresses.get(&ip).copied().unwrap_or(0);
+        let mut addresses = self
+            .addresses
+            .lock()
+            .expect("nothing panics under this lock");
+        let over = addresses
+            .overrides
+            .iter()
+            .find(|(address, _)| *address == ip);
+        let max = over.map_or_else(|| self.per_ip_max.load(Ordering::Relaxed), |&(_, max)| max);
+        let count = addresses.counts.get(&ip).copied().unwrap_or(0);
         if count >= max {
             drop(addresses);
             if admitted {
@@ -133,20 +150,20 @@ impl Admission {
             return Err(Refusal::PerIp { max });
         }
         if admitted {
-            addresses.insert(ip, count + 1);
+            addresses.counts.insert(ip, count + 1);
         }
         Ok(())
     }
 
     fn uncount_address(&self, ip: IpAddr) {
-        let Some(addresses) = &self.addresses else {
-            return;
-        };
-        let mut addresses = addresses.lock().expect("nothing panics under this lock");
-        match addresses.get_mut(&ip) {
+        let mut addresses = self
+            .addresses
+            .lock()
+            .expect("nothing panics under this lock");
+        match addresses.counts.get_mut(&ip) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                addresses.remove(&ip);
+                addresses.counts.remove(&ip);
             }
         }
     }

@@ -74,3 +74,26 @@ fn an_override_replaces_the_limit_of_its_address() {
     );
     drop(held);
 }
+
+#[test]
+fn limits_change_for_those_who_come_later() {
+    let admission = Admission::new(1, &limits(3, usize::MAX));
+    let held: Vec<_> = (0..2)
+        .map(|_| admission.admit(0, ip(1)).expect("room"))
+        .collect();
+    admission.set_limits(&limits(3, 2));
+    assert_eq!(
+        admission.admit(0, ip(1)).unwrap_err(),
+        Refusal::PerIp { max: 2 },
+        "those who were there before the limit count"
+    );
+    admission.set_limits(&limits(2, usize::MAX));
+    assert_eq!(
+        admission.admit(0, ip(2)).unwrap_err(),
+        Refusal::Full { max: 2 }
+    );
+    admission.set_limits(&limits(3, usize::MAX));
+    let third = admission.admit(0, ip(2)).expect("room again");
+    drop((held, third));
+    assert_eq!(admission.total(), 0);
+}
