@@ -3,6 +3,7 @@
 
 mod admin;
 pub mod boot;
+pub mod check;
 pub mod config;
 pub mod controller;
 pub mod group;

@@ -23,6 +23,7 @@ mod consumer_groups;
 pub mod consumer_perf_test;
 mod delegation_tokens;
 mod delete_records;
+mod doctor;
 mod dump_log;
 mod e2e_latency;
 mod features;
@@ -145,6 +146,13 @@ pub const COMMANDS: &[Command] = &[
         is_kafkas: true,
         synopsis: Synopsis::Flags(&delete_records::TABLE),
         run: delete_records::run,
+    },
+    Command {
+        name: "doctor",
+        about: "Look whether this machine and these settings are fit for a broker",
+        is_kafkas: false,
+        synopsis: Synopsis::Flags(&doctor::TABLE),
+        run: doctor::run,
     },
     Command {
         name: "dump-log",

@@ -4,5 +4,6 @@
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod doctor;
 pub mod dump;
 pub mod load;

@@ -21,6 +21,7 @@ mod configs;
 mod consumer_groups;
 mod delete_records;
 mod disk_full;
+mod doctor;
 mod dynamic_configs;
 mod end_txn;
 mod exposition;
