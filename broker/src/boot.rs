@@ -31,6 +31,7 @@ use crate::mesh::{self, Reply, Request};
 use crate::shard::disks::Disks;
 use crate::shard::logs::Opened;
 use crate::shard::{Parts, Settings, Shard};
+use crate::supervision::Supervision;
 pub(crate) use directories::{Directories, random_id};
 pub(crate) use metadata_log::TOPIC as METADATA_TOPIC;
 
@@ -156,6 +157,7 @@ async fn lead(
     shard.adopt_metadata_log(metadata.log, metadata.epoch);
     // Before the logs: who watches sees a long recovery from the beginning.
     crate::admin::open(&shard).map_err(anyhow::Error::msg)?;
+    let supervision = Supervision::begin(&shard);
     shard.status.recovers(Arc::clone(&directories.checkpoints));
     let telling = corelog_runtime::spawn("recovery progress", tell_of_recovery(Rc::clone(&shard)));
     let mut opened = Opened::default();
@@ -202,11 +204,15 @@ async fn lead(
     shard
         .status
         .serves(u64::try_from(ready.as_millis()).unwrap_or(u64::MAX));
+    supervision.phase_changed();
     let signal = signals.next().await;
     tracing::info!("{signal:?}: stopping");
     shard.status.stops();
+    supervision.phase_changed();
     drop((checkpoints, snapshots));
-    stop(&shard, &directories).await
+    let stopped = stop(&shard, &directories).await;
+    drop(supervision);
+    stopped
 }
 
 /// Answers what is in flight, closes the logs, writes the checkpoints and the marker.

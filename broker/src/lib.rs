@@ -14,4 +14,5 @@ pub mod metadata;
 mod metrics;
 mod partition;
 mod shard;
+mod supervision;
 pub mod txn;

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   Group ──► Data ──► (nothing)       Control ──► Publish ──► (nothing)
-//!   Adopt, Open, Listen, Checkpoint, Sizes, Sample, Relocate, DirectoryFailed, Drain, Close ──► (nothing)
+//!   Adopt, Beat, Open, Listen, Checkpoint, Sizes, Sample, Relocate, DirectoryFailed, Drain, Close ──► (nothing)
 //! ```
 //!
 //! Txn may call Control (`Txn ──► Control`), for producer ids. Markers of transactions go from tasks of the coordinator's shard to Group and Data; what producing
@@ -84,6 +84,8 @@ pub(crate) enum Request {
     Listen(Arc<Admission>, Arc<[SocketAddr]>),
     /// A connection that another shard accepted and this one shall serve. Not answered.
     Adopt(Accepted),
+    /// A sign of life; answered at once.
+    Beat,
     /// The offsets to checkpoint of every log of the shard.
     Checkpoint,
     /// The size of every log of the shard.

@@ -420,6 +420,7 @@ impl Shard {
                 }
                 return None;
             }
+            mesh::Request::Beat => Box::pin(async { mesh::Reply::Done }),
             mesh::Request::Checkpoint => {
                 Box::pin(async move { mesh::Reply::Offsets(self.offsets()) })
             }

@@ -34,6 +34,7 @@ pub(crate) struct Broker {
     addr: SocketAddr,
     dir: PathBuf,
     overrides: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Broker {
@@ -51,6 +52,7 @@ impl Broker {
                 addr: server.parse().expect("CORELOG_TEST_SERVER is host:port"),
                 dir: PathBuf::new(),
                 overrides: Vec::new(),
+                environment: Vec::new(),
             };
         }
         Self::on(|_| {}, overrides)
@@ -71,6 +73,7 @@ impl Broker {
             addr,
             dir,
             overrides: overrides.iter().map(|&one| one.to_owned()).collect(),
+            environment: Vec::new(),
         };
         prepare(&broker.data());
         broker.launch();
@@ -137,6 +140,7 @@ impl Broker {
             set(setting.clone());
         }
         command
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)
@@ -182,6 +186,11 @@ impl Broker {
     /// Settings of the next start, beside those it has.
     pub(crate) fn set(&mut self, setting: &str) {
         self.overrides.push(setting.to_owned());
+    }
+
+    /// A variable of the environment of the next start.
+    pub(crate) fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Whether the process has ended, and how.

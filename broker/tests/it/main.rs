@@ -46,6 +46,7 @@ mod random;
 mod records;
 mod restart;
 mod small_disk;
+mod supervision;
 mod table;
 mod topic_changes;
 mod topics;

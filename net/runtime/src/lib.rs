@@ -25,6 +25,7 @@ pub mod sim;
 mod slot;
 mod socket;
 mod source;
+mod supervisor;
 mod sync;
 mod task;
 mod tcp;
@@ -43,6 +44,7 @@ pub use mesh::{Port, mesh};
 pub use probe::{WriteCost, probe_writes};
 pub use runtime::{Runtime, Stats, stats};
 pub use signals::{Signal, Signals};
+pub use supervisor::Supervisor;
 pub use sync::{
     Closed, Notified, Notify, Permit, Queue, Receiver, Semaphore, Sender, oneshot, queue,
 };
