@@ -123,6 +123,37 @@ pub fn cpu_time_of(process: &str) -> (Duration, Duration) {
     (span(11), span(12))
 }
 
+/// Processor time at some moment: this process's, and that of another one which is watched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cpu {
+    own: (Duration, Duration),
+    watched: (Duration, Duration),
+}
+
+impl Cpu {
+    pub(crate) fn now(watch: Option<&str>) -> Self {
+        Self {
+            own: cpu_time(),
+            watched: watch.map(cpu_time_of).unwrap_or_default(),
+        }
+    }
+
+    /// User and system time since then, of both.
+    pub(crate) fn until_now(
+        &self,
+        watch: Option<&str>,
+    ) -> ((Duration, Duration), Option<(Duration, Duration)>) {
+        let end = Self::now(watch);
+        let since = |end: (Duration, Duration), begin: (Duration, Duration)| {
+            (end.0.saturating_sub(begin.0), end.1.saturating_sub(begin.1))
+        };
+        (
+            since(end.own, self.own),
+            watch.map(|_| since(end.watched, self.watched)),
+        )
+    }
+}
+
 /// Bytes of a megabyte as Kafka's tools count.
 pub const MB: f64 = 1024.0 * 1024.0;
 /// An hour: nothing slower is told apart.

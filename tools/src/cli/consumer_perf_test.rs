@@ -240,6 +240,7 @@ fn request(given: &Given, interval: Duration) -> Result<Request, String> {
             consumer: properties::consumer_config(&all)?,
             interval: interval.max(Duration::from_millis(1)),
             verify: given.has("verify"),
+            watch: None,
         },
         detailed: given.has("show-detailed-stats"),
         hide_header: given.has("hide-header"),

@@ -373,6 +373,7 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
             producer: properties::producer_config(&all)?,
             connections: usize::try_from(number("--connections")?.unwrap_or(1)).unwrap_or(1),
             interval: number("--reporting-interval")?.map_or(interval, Duration::from_millis),
+            watch: None,
         },
         json: match text("--output") {
             None | Some("text") => false,

@@ -302,6 +302,12 @@ impl Consumer {
             .and_then(|it| it.position)
     }
 
+    /// Whether there are partitions, and it is known for each where to begin.
+    pub fn is_positioned(&self) -> bool {
+        let state = self.inner.state.borrow();
+        !state.partitions.is_empty() && state.partitions.iter().all(|it| it.position.is_some())
+    }
+
     /// Whether every partition has been fetched up to its high watermark and nothing waits for its reader.
     pub fn is_at_end(&self) -> bool {
         let state = self.inner.state.borrow();

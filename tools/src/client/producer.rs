@@ -259,6 +259,11 @@ impl Producer {
         self.inner.state.borrow().unfinished
     }
 
+    /// Produce requests so far.
+    pub fn requests(&self) -> u64 {
+        self.inner.state.borrow().requests
+    }
+
     /// The client beneath.
     pub fn client(&self) -> &Rc<Client> {
         &self.inner.client
@@ -352,6 +357,8 @@ struct State {
     /// Batches begun and not finished.
     unfinished: usize,
     in_flight: usize,
+    /// Produce requests so far.
+    requests: u64,
     flushing: usize,
     metadata_wanted: bool,
     metadata_asked: bool,

@@ -33,6 +33,8 @@ pub struct ConsumeLoad {
     pub interval: Duration,
     /// Check stamps.
     pub verify: bool,
+    /// Another process of this machine whose processor time is measured along.
+    pub watch: Option<String>,
 }
 
 /// What happened lately.
@@ -69,6 +71,8 @@ pub struct Consumed {
     pub fetches: u64,
     /// User and system time of the process.
     pub cpu: (Duration, Duration),
+    /// User and system time of the process that is watched.
+    pub watched_cpu: Option<(Duration, Duration)>,
     /// What verification found, when asked for.
     pub findings: Option<Findings>,
 }
@@ -89,7 +93,7 @@ pub async fn consume(
     };
     let begun = now();
     let begun_at = wall_clock();
-    let cpu_begun = super::cpu_time();
+    let cpu_begun = super::Cpu::now(load.watch.as_deref());
     let consumer = Consumer::new(&client, config);
     if let Some(group) = &load.group {
         consumer.subscribe(GroupConfig::new(group.clone(), load.topics.clone()));
@@ -154,7 +158,7 @@ pub async fn consume(
             window_last = (records, bytes, joining);
         }
     }
-    let cpu = super::cpu_time();
+    let (cpu, watched_cpu) = cpu_begun.until_now(load.watch.as_deref());
     let consumed = Consumed {
         records,
         bytes,
@@ -163,10 +167,8 @@ pub async fn consume(
         at: (begun_at, wall_clock()),
         timed_out,
         fetches: consumer.fetches().0,
-        cpu: (
-            cpu.0.saturating_sub(cpu_begun.0),
-            cpu.1.saturating_sub(cpu_begun.1),
-        ),
+        cpu,
+        watched_cpu,
         findings: checker.map(|checker| checker.findings()),
     };
     consumer.close().await.map_err(|error| error.text())?;

@@ -14,8 +14,8 @@ use corelog_runtime::{Instant, now, random, sleep_until, spawn, wall_clock};
 use corelog_storage::batch::{BatchBuilder, BatchOptions};
 use corelog_storage::types::Timestamp;
 
-use super::Latencies;
 use super::verify::{STAMP_SIZE, stamp};
+use super::{Cpu, Latencies};
 use crate::client::producer::{Completion, Prepared, Producer, ProducerConfig};
 use crate::client::{Client, ClientConfig};
 
@@ -42,6 +42,8 @@ pub struct ProduceLoad {
     pub connections: usize,
     /// How often there is a [`Window`].
     pub interval: Duration,
+    /// Another process of this machine whose processor time is measured along.
+    pub watch: Option<String>,
 }
 
 /// What is in the records.
@@ -79,8 +81,12 @@ pub struct Produced {
     pub failed: u64,
     /// Why, and how often.
     pub failures: BTreeMap<String, u64>,
+    /// Produce requests, warm-up included.
+    pub requests: u64,
     /// User and system time of the process.
     pub cpu: (Duration, Duration),
+    /// User and system time of the process that is watched.
+    pub watched_cpu: Option<(Duration, Duration)>,
     /// The run's number in verified records.
     pub run: u64,
 }
@@ -90,7 +96,8 @@ struct Meter {
     total: Window,
     window_begun: Instant,
     begun: Instant,
-    cpu_begun: (Duration, Duration),
+    cpu_begun: Cpu,
+    watch: Option<String>,
     warmup_left: u64,
     failed: u64,
     failures: BTreeMap<String, u64>,
@@ -123,7 +130,8 @@ pub async fn produce(
         total: Window::default(),
         window_begun: at,
         begun: at,
-        cpu_begun: super::cpu_time(),
+        cpu_begun: Cpu::now(load.watch.as_deref()),
+        watch: load.watch.clone(),
         warmup_left: load.warmup,
         failed: 0,
         failures: BTreeMap::new(),
@@ -149,7 +157,7 @@ pub async fn produce(
         let mut meter = meter.borrow_mut();
         meter.begun = now();
         meter.window_begun = meter.begun;
-        meter.cpu_begun = super::cpu_time();
+        meter.cpu_begun = Cpu::now(load.watch.as_deref());
     }
     let reporter = spawn(
         "load.report",
@@ -174,15 +182,14 @@ pub async fn produce(
     let meter = meter.borrow();
     let mut total = meter.total.clone();
     total.length = now().duration_since(meter.begun);
-    let cpu = super::cpu_time();
+    let (cpu, watched_cpu) = meter.cpu_begun.until_now(meter.watch.as_deref());
     Ok(Produced {
         total,
         failed: meter.failed,
         failures: meter.failures.clone(),
-        cpu: (
-            cpu.0.saturating_sub(meter.cpu_begun.0),
-            cpu.1.saturating_sub(meter.cpu_begun.1),
-        ),
+        requests: lanes.iter().map(|lane| lane.requests()).sum(),
+        cpu,
+        watched_cpu,
         run,
     })
 }
@@ -295,7 +302,7 @@ impl Meter {
                     self.warmup_left = self.warmup_left.saturating_sub(count);
                     if self.warmup_left == 0 {
                         self.begun = now();
-                        self.cpu_begun = super::cpu_time();
+                        self.cpu_begun = Cpu::now(self.watch.as_deref());
                     }
                     return;
                 }

@@ -389,6 +389,7 @@ fn send_one(inner: &Rc<Inner>, id: i32, at: Instant, due: &mut Due) -> bool {
         return false;
     }
     state.in_flight += 1;
+    state.requests += 1;
     if let Some(node) = state.nodes.get_mut(&id) {
         node.in_flight += 1;
     }
