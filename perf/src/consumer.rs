@@ -3,28 +3,60 @@
 //! **Not here** consuming (`corelog_tools::load::consume`).
 //! **Invariants** none beyond the types'.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_tools::cli::Out;
 use corelog_tools::cli::consumer_perf_test::{carry_out, header, read, total_line, window_line};
-use corelog_tools::load::consume::Consumed;
 use corelog_tools::load::verify::Findings;
-use corelog_tools::load::{MB, to_f64};
+use corelog_tools::load::{Latencies, MB, to_f64};
 use serde::Serialize;
 
-use crate::report::{Cost, Machine};
+use crate::result::{BrokerCost, Cost, Flow, Moment, Origin, Second, Watched, put, take_flags};
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &[String], out: &mut Out) -> u8 {
-    let request = match read(arguments, out, Duration::from_secs(1)) {
+    let (rest, own) = match take_flags(arguments) {
+        Ok(taken) => taken,
+        Err(error) => {
+            out.error(&error);
+            return 1;
+        }
+    };
+    let mut request = match read(&rest, out, Duration::from_secs(1)) {
         Ok(request) => request,
         Err(code) => return code,
     };
+    let watched = match own.broker_pid.as_deref().map(Watched::new).transpose() {
+        Ok(watched) => watched,
+        Err(error) => {
+            out.error(&error);
+            return 1;
+        }
+    };
+    request.load.watch.clone_from(&own.broker_pid);
     let (json, detailed) = (request.json, request.detailed);
     if !request.hide_header && !json {
         out.line(header(detailed));
     }
+    let series = Rc::new(RefCell::new((Duration::ZERO, Vec::new())));
+    let seconds = Rc::clone(&series);
     let outcome = carry_out(request.load.clone(), out, move |window, out| {
+        let mut series = seconds.borrow_mut();
+        series.0 += window.length;
+        let second = Second {
+            at: series.0.as_secs_f64(),
+            is_measured: true,
+            produced: Moment::default(),
+            consumed: Moment::new(
+                window.records.1,
+                window.bytes.1,
+                window.length,
+                &Latencies::default(),
+            ),
+        };
+        series.1.push(second);
         // Standard output holds what Kafka's tool would print, or nothing but JSON.
         if detailed && !json {
             out.line(&window_line(window));
@@ -57,21 +89,58 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
             out.line(&warning);
         }
     }
-    let cost = Cost::new(consumed.cpu, consumed.records);
+    let seconds = consumed.length.as_secs_f64();
+    let result = Json {
+        origin: Origin::new("consumer", arguments),
+        records: consumed.records,
+        bytes: consumed.bytes,
+        seconds,
+        joining_seconds: consumed.joining.as_secs_f64(),
+        records_per_second: to_f64(consumed.records) / seconds,
+        megabytes_per_second: to_f64(consumed.bytes) / MB / seconds,
+        fetches: consumed.fetches,
+        timed_out: consumed.timed_out,
+        consumed: Flow::new(
+            consumed.records,
+            consumed.bytes,
+            consumed.fetches,
+            consumed.length,
+            &Latencies::default(),
+        ),
+        client: Cost::new(consumed.cpu, consumed.records),
+        broker: watched.zip(consumed.watched_cpu).map(|(watched, cpu)| {
+            watched.cost(cpu, consumed.bytes, consumed.fetches, consumed.length)
+        }),
+        verified: consumed.findings.as_ref().map(|findings| Verified {
+            good: findings.good,
+            lost: findings.lost,
+            duplicated: findings.duplicated,
+            reordered: findings.reordered,
+            foreign: findings.foreign,
+        }),
+        series: std::mem::take(&mut series.borrow_mut().1),
+    };
+    let mut printed = Ok(());
     if json {
-        let result = Json::new(arguments, &consumed, cost);
-        match serde_json::to_string(&result) {
-            Ok(text) => out.line(&text),
-            Err(error) => out.error(&error.to_string()),
-        }
+        printed = put(&result, None, out);
     } else {
         if !detailed {
             out.line(&total_line(&consumed));
         }
-        out.line(&cost.line());
+        out.line(&result.client.line());
+        if let Some(broker) = &result.broker {
+            out.line(&broker.line());
+        }
         if let Some(findings) = &consumed.findings {
             out.line(&verdict(findings));
         }
+    }
+    if let Some(file) = &own.json {
+        printed = printed.and(put(&result, Some(file), out));
+    }
+    if let Err(error) = printed {
+        out.error(&error);
+        return 1;
     }
     let is_bad = consumed
         .findings
@@ -88,11 +157,9 @@ fn verdict(findings: &Findings) -> String {
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
-    command: &'static str,
-    arguments: &'a [String],
-    version: &'static str,
-    machine: Machine,
+struct Json {
+    #[serde(flatten)]
+    origin: Origin,
     records: u64,
     bytes: u64,
     seconds: f64,
@@ -101,8 +168,11 @@ struct Json<'a> {
     megabytes_per_second: f64,
     fetches: u64,
     timed_out: bool,
+    consumed: Flow,
     client: Cost,
+    broker: Option<BrokerCost>,
     verified: Option<Verified>,
+    series: Vec<Second>,
 }
 
 #[derive(Serialize)]
@@ -112,32 +182,4 @@ struct Verified {
     duplicated: u64,
     reordered: u64,
     foreign: u64,
-}
-
-impl<'a> Json<'a> {
-    fn new(arguments: &'a [String], consumed: &Consumed, client: Cost) -> Self {
-        let seconds = consumed.length.as_secs_f64();
-        Self {
-            command: "consumer",
-            arguments,
-            version: env!("CARGO_PKG_VERSION"),
-            machine: Machine::this(),
-            records: consumed.records,
-            bytes: consumed.bytes,
-            seconds,
-            joining_seconds: consumed.joining.as_secs_f64(),
-            records_per_second: to_f64(consumed.records) / seconds,
-            megabytes_per_second: to_f64(consumed.bytes) / MB / seconds,
-            fetches: consumed.fetches,
-            timed_out: consumed.timed_out,
-            client,
-            verified: consumed.findings.as_ref().map(|findings| Verified {
-                good: findings.good,
-                lost: findings.lost,
-                duplicated: findings.duplicated,
-                reordered: findings.reordered,
-                foreign: findings.foreign,
-            }),
-        }
-    }
 }

@@ -3,22 +3,63 @@
 //! **Not here** producing (`corelog_tools::load::produce`).
 //! **Invariants** none beyond the types'.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
 use corelog_tools::cli::Out;
 use corelog_tools::cli::producer_perf_test::{carry_out, read, total_line, window_line};
-use corelog_tools::load::produce::{Produced, Window};
-use corelog_tools::load::{Latencies, MB, to_f64};
 use serde::Serialize;
 
-use crate::report::{Cost, Machine};
+use crate::result::{
+    BrokerCost, Cost, Flow, Moment, Origin, Quantiles, Second, Watched, put, take_flags,
+};
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &[String], out: &mut Out) -> u8 {
-    let request = match read("corelog-perf producer", arguments, out) {
-        Ok(request) => request,
-        Err(code) => return code,
+    let (rest, own) = match take_flags(arguments) {
+        Ok(taken) => taken,
+        Err(error) => {
+            out.error(&error);
+            return 1;
+        }
     };
+    let mut request = match read("corelog-perf producer", &rest, out) {
+        Ok(request) => request,
+        Err(code) => {
+            if rest.iter().any(|it| it == "-h" || it == "--help") {
+                out.line("  --broker-pid                 corelog: a broker on this machine whose processor time to show");
+                out.line("  --json                       corelog: a file to write the result to");
+            }
+            return code;
+        }
+    };
+    let watched = match own.broker_pid.as_deref().map(Watched::new).transpose() {
+        Ok(watched) => watched,
+        Err(error) => {
+            out.error(&error);
+            return 1;
+        }
+    };
+    request.load.watch.clone_from(&own.broker_pid);
     let json = request.json;
+    let series = Rc::new(RefCell::new((Duration::ZERO, Vec::new())));
+    let seconds = Rc::clone(&series);
     let outcome = carry_out(request.load.clone(), out, move |window, out| {
+        let mut series = seconds.borrow_mut();
+        series.0 += window.length;
+        let second = Second {
+            at: series.0.as_secs_f64(),
+            is_measured: true,
+            produced: Moment::new(
+                window.records,
+                window.bytes,
+                window.length,
+                &window.latencies,
+            ),
+            consumed: Moment::default(),
+        };
+        series.1.push(second);
         // With JSON, standard output holds nothing else.
         if json {
             out.progress(&window_line(window));
@@ -36,40 +77,61 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
     for (failure, count) in &produced.failures {
         out.error(&format!("{count} records were not delivered: {failure}"));
     }
-    let cost = Cost::new(produced.cpu, produced.total.records);
-    if json {
-        let result = Json::new(&request.load.topic, arguments, &produced, cost);
-        match serde_json::to_string(&result) {
-            Ok(text) => out.line(&text),
-            Err(error) => out.error(&error.to_string()),
+    let total = &produced.total;
+    let result = Json {
+        origin: Origin::new("producer", arguments),
+        settings: Settings::new(&request.load),
+        topic: &request.load.topic,
+        records: total.records,
+        failed: produced.failed,
+        bytes: total.bytes,
+        seconds: total.length.as_secs_f64(),
+        records_per_second: corelog_tools::load::to_f64(total.records) / total.length.as_secs_f64(),
+        megabytes_per_second: corelog_tools::load::to_f64(total.bytes)
+            / corelog_tools::load::MB
+            / total.length.as_secs_f64(),
+        latency_ms: Quantiles::of(&total.latencies).unwrap_or_default(),
+        produced: Flow::new(
+            total.records,
+            total.bytes,
+            produced.requests,
+            total.length,
+            &total.latencies,
+        ),
+        client: Cost::new(produced.cpu, total.records),
+        broker: watched
+            .zip(produced.watched_cpu)
+            .map(|(watched, cpu)| watched.cost(cpu, total.bytes, produced.requests, total.length)),
+        run: format!("{:016x}", produced.run),
+        series: std::mem::take(&mut series.borrow_mut().1),
+    };
+    if !json {
+        out.line(&total_line(total));
+        out.line(&result.latency_ms.line("latency"));
+        out.line(&result.client.line());
+        if let Some(broker) = &result.broker {
+            out.line(&broker.line());
         }
-    } else {
-        out.line(&total_line(&produced.total));
-        out.line(&our_line(&produced.total.latencies));
-        out.line(&cost.line());
+    }
+    let mut printed = Ok(());
+    if json {
+        printed = put(&result, None, out);
+    }
+    if let Some(file) = &own.json {
+        printed = printed.and(put(&result, Some(file), out));
+    }
+    if let Err(error) = printed {
+        out.error(&error);
+        return 1;
     }
     u8::from(produced.failed > 0)
 }
 
-fn our_line(latencies: &Latencies) -> String {
-    let at = |quantile: f64| latencies.quantile_ms(quantile);
-    format!(
-        "latency ms: {:.3} p50, {:.3} p90, {:.3} p99, {:.3} p99.9, {:.3} p99.99, {:.3} max",
-        at(0.5),
-        at(0.9),
-        at(0.99),
-        at(0.999),
-        at(0.9999),
-        latencies.max_ms()
-    )
-}
-
 #[derive(Serialize)]
 struct Json<'a> {
-    command: &'static str,
-    arguments: &'a [String],
-    version: &'static str,
-    machine: Machine,
+    #[serde(flatten)]
+    origin: Origin,
+    settings: Settings,
     topic: &'a str,
     records: u64,
     failed: u64,
@@ -78,51 +140,40 @@ struct Json<'a> {
     records_per_second: f64,
     megabytes_per_second: f64,
     latency_ms: Quantiles,
+    produced: Flow,
     client: Cost,
+    broker: Option<BrokerCost>,
     run: String,
+    series: Vec<Second>,
 }
 
+/// What the flags came to.
 #[derive(Serialize)]
-struct Quantiles {
-    mean: f64,
-    p50: f64,
-    p90: f64,
-    p95: f64,
-    p99: f64,
-    p999: f64,
-    p9999: f64,
-    max: f64,
+struct Settings {
+    acks: i16,
+    batch_size: usize,
+    linger_ms: u128,
+    compression: String,
+    idempotence: bool,
+    connections: usize,
+    keys: u64,
+    throughput: Option<f64>,
+    warmup_records: u64,
 }
 
-impl<'a> Json<'a> {
-    fn new(topic: &'a str, arguments: &'a [String], produced: &Produced, client: Cost) -> Self {
-        let total: &Window = &produced.total;
-        let seconds = total.length.as_secs_f64();
-        let at = |quantile: f64| total.latencies.quantile_ms(quantile);
+impl Settings {
+    fn new(load: &corelog_tools::load::produce::ProduceLoad) -> Self {
+        let producer = &load.producer;
         Self {
-            command: "producer",
-            arguments,
-            version: env!("CARGO_PKG_VERSION"),
-            machine: Machine::this(),
-            topic,
-            records: total.records,
-            failed: produced.failed,
-            bytes: total.bytes,
-            seconds,
-            records_per_second: to_f64(total.records) / seconds,
-            megabytes_per_second: to_f64(total.bytes) / MB / seconds,
-            latency_ms: Quantiles {
-                mean: total.latencies.mean_ms(),
-                p50: at(0.5),
-                p90: at(0.9),
-                p95: at(0.95),
-                p99: at(0.99),
-                p999: at(0.999),
-                p9999: at(0.9999),
-                max: total.latencies.max_ms(),
-            },
-            client,
-            run: format!("{:016x}", produced.run),
+            acks: producer.acks as i16,
+            batch_size: producer.batch_size,
+            linger_ms: producer.linger.as_millis(),
+            compression: format!("{:?}", producer.compression.codec).to_lowercase(),
+            idempotence: producer.idempotence,
+            connections: load.connections,
+            keys: load.keys,
+            throughput: load.throughput,
+            warmup_records: load.warmup,
         }
     }
 }

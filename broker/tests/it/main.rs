@@ -41,6 +41,7 @@ mod metadata_snapshots;
 mod metrics;
 mod moves;
 mod offsets;
+mod perf;
 mod produce;
 mod random;
 mod records;

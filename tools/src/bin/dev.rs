@@ -23,6 +23,8 @@ const USAGE: &str = "usage: cargo dev <command>
   adopt [KIND…]             Kafka and this broker take turns on one directory, see broker/tests/adopt
   exactly-once [--seconds N] [VARIANT…]
                             transactions while broker and members die, see broker/tests/exactly_once
+  compare [--quick] [--only NAME,…] [--rounds N] [--list]
+                            speed and cost beside Apache Kafka, see perf/compare
   compare-tools             Kafka's tools and corelog against a Kafka and this broker, see tools/tests/compare-tools
   crash [--rounds N] [--seed N]
                             kill -9 under load, 200 rounds, against a release build
@@ -42,7 +44,8 @@ fn main() -> ExitCode {
         "clients" => script(root, "clients", rest),
         "adopt" => script(root, "adopt", rest),
         "exactly-once" => script(root, "exactly_once", rest),
-        "compare-tools" => compare_tools(root, rest),
+        "compare" => run_script(root, "perf/compare/run", rest),
+        "compare-tools" => run_script(root, "tools/tests/compare-tools", rest),
         "crash" => crash::run(root, rest),
         "ci" => ci::run(root, rest),
         _ => Err(anyhow::anyhow!("{USAGE}")),
@@ -57,10 +60,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Hands over to the script that compares command lines.
-fn compare_tools(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
-    let script = root.join("tools/tests/compare-tools");
-    let mut command = Command::new(script);
+/// Hands over to a script of the repository.
+fn run_script(root: &Path, path: &str, arguments: &[String]) -> anyhow::Result<bool> {
+    let mut command = Command::new(root.join(path));
     Ok(command
         .args(arguments)
         .current_dir(root)

@@ -1,0 +1,296 @@
+//! The load generator against this broker: what it sends arrives, and its results say so.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use corelog_perf::{end_to_end, mixed, producer, report};
+use corelog_tools::cli::Out;
+use serde_json::Value;
+
+use crate::harness::Broker;
+
+#[derive(Clone, Default)]
+struct Sink(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.borrow()).into_owned()
+    }
+}
+
+/// Runs a subcommand; gives its exit code, output and errors.
+fn run(
+    command: impl FnOnce(&[String], &mut Out) -> u8,
+    arguments: &[&str],
+) -> (u8, String, String) {
+    let (out, err) = (Sink::default(), Sink::default());
+    let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()));
+    let arguments: Vec<String> = arguments.iter().map(|&one| one.to_owned()).collect();
+    let code = command(&arguments, &mut printer);
+    drop(printer);
+    (code, out.text(), err.text())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("perf-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn from_end_to_end_every_record_is_timed_and_accounted_for() {
+    let broker = Broker::start();
+    let bootstrap = broker.bootstrap();
+    let (code, out, err) = run(
+        end_to_end::run,
+        &[
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "e2e",
+            "--partitions",
+            "3",
+            "--rate",
+            "2000",
+            "--producers",
+            "2",
+            "--consumers",
+            "2",
+            "--seconds",
+            "2",
+            "--warm-up-seconds",
+            "1",
+            "--verify",
+            "--output",
+            "json",
+        ],
+    );
+    assert_eq!(code, 0, "{out}\n{err}");
+    let result = json(&out);
+    assert_eq!(result["command"], "end-to-end");
+    let records = |side: &str| result[side]["records"].as_u64().expect("a count");
+    // Two consumers get each record; windows end when they end.
+    assert!((3_000..=5_000).contains(&records("produced")), "{out}");
+    assert!(records("consumed") > records("produced"), "{out}");
+    let verified = &result["verified"];
+    assert_eq!(
+        [
+            &verified["lost"],
+            &verified["duplicated"],
+            &verified["reordered"]
+        ],
+        [0, 0, 0]
+    );
+    assert!(
+        verified["good"].as_u64() > Some(records("consumed")),
+        "{out}"
+    );
+    let latency = &result["consumed"]["latency_ms"];
+    assert!(
+        latency["p50"].as_f64() > Some(0.0) && latency["p50"].as_f64() <= latency["p99"].as_f64(),
+        "{out}"
+    );
+    assert!(
+        result["series"]
+            .as_array()
+            .is_some_and(|series| series.len() >= 3),
+        "{out}"
+    );
+    assert!(err.contains("records/s"), "progress is shown: {err}");
+}
+
+#[test]
+fn a_mixed_workload_loses_nothing_while_its_clients_come_and_go() {
+    let broker = Broker::start();
+    let folder = Folder::new("mixed");
+    let (workload, results) = (folder.file("w.toml"), folder.file("mixed.json"));
+    std::fs::write(
+        &workload,
+        r#"
+seconds = 3
+warm-up-seconds = 1
+threads = 2
+verify = true
+[[topics]]
+name = "orders"
+partitions = 4
+[[topics]]
+name = "clicks"
+partitions = 2
+configs = { "segment.bytes" = 1048576 }
+[[producers]]
+topic = "orders"
+clients = 3
+rate = 500
+arrivals = "poisson"
+record-size = [{ bytes = 50, weight = 3 }, { bytes = 5000, weight = 1 }]
+keys = 100
+churn-seconds = 1
+properties = { "compression.type" = "lz4", "linger.ms" = 5 }
+[[producers]]
+topic = "clicks"
+rate = 1000
+record-size = 200
+[[consumers]]
+topics = ["orders", "clicks"]
+clients = 2
+churn-seconds = 1
+[[consumers]]
+topics = ["orders"]
+clients = 2
+group = "sharing"
+properties = { "auto.offset.reset" = "earliest" }
+[[connections]]
+count = 20
+request-every-seconds = 1
+"#,
+    )
+    .expect("a file can be written");
+    let pid = broker.pid().to_string();
+    let (code, out, err) = run(
+        mixed::run,
+        &[
+            "--bootstrap-server",
+            &broker.bootstrap(),
+            "--workload",
+            &workload,
+            "--broker-pid",
+            &pid,
+            "--json",
+            &results,
+        ],
+    );
+    assert_eq!(code, 0, "{out}\n{err}");
+    assert!(
+        out.contains("verified: ") && out.contains(" 0 lost, 0 duplicated, 0 out of order"),
+        "{out}"
+    );
+    let result = json(&std::fs::read_to_string(&results).expect("the result is written"));
+    assert!(result["pings"].as_u64() > Some(10), "{result}");
+    assert!(
+        result["verified"]["good"].as_u64() > Some(5_000),
+        "{result}"
+    );
+    assert!(
+        result["broker"]["microseconds_per_request"].as_f64() > Some(0.0),
+        "{result}"
+    );
+    assert_eq!(result["settings"]["topics"][0]["name"], "orders");
+
+    let charts = folder.file("report");
+    let (code, out, err) = run(report::run, &[&results, "--dir", &charts]);
+    assert_eq!(code, 0, "{err}");
+    for name in [
+        "report.md",
+        "mixed-throughput.svg",
+        "mixed-latency.svg",
+        "percentiles.svg",
+        "cpu-per-gb.svg",
+    ] {
+        assert!(out.contains(name), "{out}");
+        assert!(folder.0.join("report").join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_producer_says_what_it_cost_itself_and_the_broker() {
+    let broker = Broker::start();
+    let pid = broker.pid().to_string();
+    let (code, out, err) = run(
+        producer::run,
+        &[
+            "--bootstrap-server",
+            &broker.bootstrap(),
+            "--topic",
+            "perf",
+            "--num-records",
+            "20000",
+            "--record-size",
+            "1000",
+            "--throughput",
+            "-1",
+            "--broker-pid",
+            &pid,
+            "--output",
+            "json",
+        ],
+    );
+    assert_eq!(code, 0, "{err}");
+    let result = json(&out);
+    assert_eq!(result["records"], 20_000);
+    assert!(result["produced"]["requests"].as_u64() > Some(10), "{out}");
+    assert!(
+        result["broker"]["resident_bytes"].as_u64() > Some(1 << 20),
+        "{out}"
+    );
+    assert!(
+        result["client"]["nanoseconds_per_record"].is_number(),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_an_error_that_says_so() {
+    let folder = Folder::new("nobody");
+    let workload = folder.file("w.toml");
+    std::fs::write(&workload, "[[connections]]\ncount = 1\n").expect("a file can be written");
+    let arguments = [
+        "--bootstrap-server",
+        "127.0.0.1:9092",
+        "--workload",
+        &workload,
+        "--broker-pid",
+        "none",
+    ];
+    let (code, _, err) = run(mixed::run, &arguments);
+    assert_eq!(code, 1);
+    assert!(err.contains("--broker-pid none: no such process"), "{err}");
+    let missing = folder.file("missing.toml");
+    let (code, _, err) = run(
+        mixed::run,
+        &[
+            "--bootstrap-server",
+            "127.0.0.1:9092",
+            "--workload",
+            &missing,
+        ],
+    );
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("cannot read") && err.contains("missing.toml"),
+        "{err}"
+    );
+}
