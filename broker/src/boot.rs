@@ -38,6 +38,11 @@ pub(crate) use metadata_log::TOPIC as METADATA_TOPIC;
 /// Connections get this long to see their requests answered when the broker stops.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
+/// Of connections that the kernel keeps before they are accepted. With `socket.listen.backlog.size`'s 50 it threw away most
+/// handshakes of thousands of clients that come back at once, and they try again after a second, then two, then four; a
+/// longer queue costs nothing while it is empty. The kernel cuts it to net.core.somaxconn.
+const BACKLOG_MIN: i32 = 4096;
+
 /// How often a recovery that takes long says how far it is.
 const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(2);
 
@@ -359,7 +364,7 @@ pub(crate) fn connection_limits(config: &BrokerConfig, shards: usize) -> Connect
         connections_per_ip_overrides: socket.max_connections_per_ip_overrides.clone(),
         send_buffer: socket.send_buffer_bytes,
         receive_buffer: socket.receive_buffer_bytes,
-        backlog: socket.listen_backlog_size,
+        backlog: socket.listen_backlog_size.max(BACKLOG_MIN),
         ..defaults
     }
 }

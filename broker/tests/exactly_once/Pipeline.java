@@ -127,7 +127,7 @@ public final class Pipeline {
             }
         } catch (WakeupException e) {
             // Asked to stop in the middle of something: the transaction is left to its timeout.
-        } catch (KafkaException e) {
+        } catch (RuntimeException e) {
             say("fatal " + reason(e));
             System.out.flush();
             Runtime.getRuntime().halt(3);
