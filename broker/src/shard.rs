@@ -21,6 +21,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod logs;
 pub(crate) mod moves;
 pub(crate) mod producer_ids;
+mod replay;
 pub(crate) mod snapshots;
 
 use std::cell::{Cell, OnceCell, RefCell};

@@ -35,9 +35,6 @@ use crate::partition::Partition;
 use crate::partition::append::{Acks, Admission, AppendCall, AppendPart};
 use crate::shard::Shard;
 
-/// Bytes of log that loading reads at a time.
-const LOAD_READ_BYTES: usize = 1024 * 1024;
-
 /// Records are cut into batches of about this size.
 const BATCH_BYTES: usize = 256 * 1024;
 
@@ -322,35 +319,9 @@ impl Shard {
 
     /// Reads the whole partition into its coordinator.
     async fn load_groups(self: Rc<Self>, host: &Rc<Host>) {
-        let partition = &host.partition;
-        let end = partition.high_watermark();
-        let mut offset = partition.log.borrow().start_offset();
-        let mut unreadable = 0_u64;
-        while offset < end {
-            let next = match self.read_batches(partition, offset, LOAD_READ_BYTES).await {
-                Ok(batches) if !batches.is_empty() => {
-                    for batch in &batches {
-                        unreadable += replay(&mut host.coordinator.borrow_mut(), batch);
-                    }
-                    batches.last().expect("not empty").header().next_offset()
-                }
-                Ok(_) => end,
-                Err(error) => {
-                    tracing::error!(
-                        "partition={} groups cannot be loaded: {error}",
-                        partition.name
-                    );
-                    return;
-                }
-            };
-            offset = next;
-            corelog_runtime::yield_now().await;
-        }
-        if unreadable > 0 {
-            tracing::warn!(
-                "partition={} groups: {unreadable} records were not understood",
-                partition.name
-            );
+        let into = |batch: &Batch| replay(&mut host.coordinator.borrow_mut(), batch);
+        if !self.replay_partition(&host.partition, "groups", into).await {
+            return;
         }
         let effects = host.coordinator.borrow_mut().loaded(clock());
         self.carry_out(host, effects);

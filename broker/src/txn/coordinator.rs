@@ -156,6 +156,10 @@ impl Coordinator {
 
     /// The log is read to its end; serving begins, and what was prepared goes on.
     pub fn loaded(&mut self, now: Now) -> Effects {
+        if self.phase == Phase::Resigned {
+            // The partition went while it was read.
+            return Effects::default();
+        }
         assert_eq!(
             self.phase,
             Phase::Loading,

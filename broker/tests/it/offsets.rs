@@ -1,5 +1,7 @@
 //! Committed offsets: who may commit, what is fetched, what survives.
 
+use std::fs;
+
 use corelog_net::wire::Uuid;
 use corelog_net::wire::messages::delete_groups::DeleteGroupsRequest;
 use corelog_net::wire::messages::offset_commit::{
@@ -14,7 +16,7 @@ use corelog_net::wire::messages::offset_fetch::{
 
 use crate::client::Client;
 use crate::groups::{await_coordinator, join, syncing};
-use crate::harness::Broker;
+use crate::harness::{Broker, eventually};
 use crate::table::{Table, error};
 use crate::topics::create;
 
@@ -357,6 +359,48 @@ fn offsets_and_groups_survive_a_stop_and_a_crash() {
             );
         }
     }
+}
+
+#[test]
+fn groups_whose_log_does_not_read_are_loaded_once_it_does() {
+    let mut broker = Broker::with(&["offsets.topic.num.partitions=1", "corelog.shards=1"]);
+    let mut client = broker.client();
+    create(&mut client, "spoilt-topic", 1, &[]);
+    await_coordinator(&mut client, "spoilt");
+    assert_eq!(
+        commit(&mut client, &Commit::of("spoilt", "spoilt-topic", 7)),
+        "NONE"
+    );
+    broker.stop();
+    let path = broker
+        .data()
+        .join("__consumer_offsets-0/00000000000000000000.log");
+    let whole = fs::read(&path).expect("the offsets are in a file");
+    let mut spoilt = whole.clone();
+    *spoilt.last_mut().expect("it is not empty") ^= 1;
+    fs::write(&path, spoilt).expect("it can be written");
+    broker.launch();
+    client = broker.client();
+    eventually("the broker says why", || {
+        broker.log().contains("groups cannot be loaded")
+    });
+    assert_eq!(
+        commit(&mut client, &Commit::of("spoilt", "spoilt-topic", 8)),
+        "COORDINATOR_LOAD_IN_PROGRESS"
+    );
+    fs::write(&path, whole).expect("it can be written");
+    await_coordinator(&mut client, "spoilt");
+    assert_eq!(
+        committed(&mut client, "spoilt", None),
+        "NONE spoilt-topic-0=7"
+    );
+    // A stop in the middle of loading is one like any other.
+    broker.stop();
+    let mut spoilt = fs::read(&path).expect("the offsets are in a file");
+    *spoilt.last_mut().expect("it is not empty") ^= 1;
+    fs::write(&path, spoilt).expect("it can be written");
+    broker.launch();
+    broker.stop();
 }
 
 #[test]
