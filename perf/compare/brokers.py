@@ -57,7 +57,8 @@ def metadata(port):
             _, _, leader = take("hii")
             leaders.append(leader)
             for _ in range(2):
-                at += 4 * take("i")
+                count = take("i")
+                at += 4 * count
         topics[name] = leaders
     return brokers, topics
 

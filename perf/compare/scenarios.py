@@ -188,6 +188,12 @@ def memory(at, kind, round, *, partitions=0):
             count = min(left, 1000)
             broker.topic("m%d" % number, count)
             number, left = number + 1, left - count
+        # Kafka answers before it has made the logs.
+        while sum(1 for _ in broker.data.glob("m*-*/*.log")) < partitions:
+            broker.check()
+            if time.monotonic() - begin > 600:
+                raise Trouble("%s has not made %d partitions" % (broker.name, partitions))
+            time.sleep(0.05)
         created = time.monotonic() - begin
         time.sleep(3)
         return {"rss": broker.rss() / 1e6, "create": created}

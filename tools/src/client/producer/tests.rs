@@ -24,7 +24,13 @@ fn a_rewritten_header_is_as_valid_as_a_new_one() {
                     .unwrap();
             }
             let prepared = Prepared::new(&builder.finish().unwrap());
-            for (at, sequence) in [(1_700_000_000_000, 0), (1_700_000_001_234, i32::MAX - 3)] {
+            // The same batch again and again: the first ones are checksummed whole, later ones carried over the body.
+            for (at, sequence) in [
+                (1_700_000_000_000, 0),
+                (1_700_000_001_234, i32::MAX - 3),
+                (1_700_000_001_235, 50),
+                (1_700_000_099_999, 7),
+            ] {
                 let fate = Rc::new(Fate::new(now()));
                 let mut sealed = Sealed::new(prepared.at(at), 0, 0, fate);
                 let identity = Identity {
