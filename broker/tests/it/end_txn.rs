@@ -253,6 +253,52 @@ fn what_is_aborted_is_never_seen_and_what_is_committed_always() {
 }
 
 #[test]
+fn a_producer_whose_epochs_are_used_up_goes_on_under_a_new_id() {
+    let broker = Broker::with(&["corelog.sync.on.ack=false", "corelog.shards=1"]);
+    let mut client = broker.client();
+    create(&mut client, "worn", 1, &[]);
+    let mut producer = Producer::begin(&mut client, "worn", 60_000);
+    let first = producer.id;
+    let again = initializing("worn", 60_000);
+    while producer.epoch < 32_764 {
+        let response = client.call(5, &again);
+        assert_eq!(error(response.error_code), "NONE", "{producer:?}");
+        assert_eq!(response.producer_epoch, producer.epoch + 1);
+        producer.epoch = response.producer_epoch;
+    }
+    let mut seen = vec![(producer.id, producer.epoch)];
+    for round in 0..4 {
+        producer.write(&mut client, ("worn", 0), &[&round.to_string()]);
+        producer.end(&mut client, true);
+        seen.push((producer.id, producer.epoch));
+    }
+    let second = producer.id;
+    assert_eq!(
+        seen,
+        [
+            (first, 32_764),
+            (first, 32_765),
+            (first, 32_766),
+            (second, 0),
+            (second, 1)
+        ]
+    );
+    assert_ne!(first, second);
+    eventually("the commits are seen", || {
+        committed_values(&mut client, "worn", 0) == ["0", "1", "2", "3"]
+    });
+    // One that did not hear of it has no more to say.
+    let zombie = Producer {
+        id: first,
+        epoch: 32_766,
+        ..producer
+    };
+    let sent = zombie.send(&mut client, 12, ("worn", 0), &["late"]);
+    assert!(sent.starts_with("INVALID_PRODUCER_"), "{sent}");
+    assert_eq!(committed_values(&mut client, "worn", 0).len(), 4);
+}
+
+#[test]
 fn the_older_transactions_add_their_partitions_and_keep_their_epoch() {
     let broker = Broker::start();
     let mut client = broker.client();
