@@ -31,7 +31,8 @@ import org.apache.kafka.common.serialization.*;
 /**
  * What the adoption test says to a broker, whichever it is.
  *
- *   write BOOTSTRAP ROUND kafka|corelog   changes the cluster: topics, records, groups, settings; with Kafka also what only it serves yet
+ *   write BOOTSTRAP ROUND kafka|corelog   changes the cluster: topics, records, transactions, groups, settings; with Kafka also what only
+ *                                         it serves yet
  *   dump BOOTSTRAP ROUNDS kafka|corelog   prints everything a client can see, one sorted line for each thing. Lines that begin with
  *                                         "kafka " are asked of Kafka alone.
  *   wait BOOTSTRAP                        until the broker answers
@@ -108,14 +109,18 @@ public class Adopt {
         Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
         for (int p = 0; p < 3; p++) offsets.put(new TopicPartition(topic(round, "lz4"), p), new OffsetAndMetadata(5 + p, "note " + p));
         admin.alterConsumerGroupOffsets(group(round, "simple"), offsets).all().get();
-        if (kafka) writeWithKafka(round);
+        Set<String> features = admin.describeFeatures().featureMetadata().get().finalizedFeatures().keySet();
+        if (features.contains("group.version")) {
+            group(round, "consumer", Map.of("group.protocol", "consumer"));
+            // It stays a member when it is closed: whoever comes next has a living group.
+            group(round, "staying", Map.of("group.protocol", "consumer", "group.instance.id", "staying-" + round));
+            alter(ConfigResource.Type.GROUP, group(round, "consumer"), "consumer.session.timeout.ms", "50000");
+        }
+        transactions(round);
+        if (kafka) writeWithKafka(round, features);
     }
 
-    /** What Kafka alone serves yet; a broker that takes over must keep it. */
-    void writeWithKafka(int round) throws Exception {
-        Set<String> features = admin.describeFeatures().featureMetadata().get().finalizedFeatures().keySet();
-        if (features.contains("group.version")) group(round, "consumer", Map.of("group.protocol", "consumer"));
-        if (features.contains("share.version")) shareGroup(round);
+    void transactions(int round) throws Exception {
         admin.createTopics(List.of(new NewTopic(topic(round, "txn"), 2, (short) 1))).all().get();
         Properties p = producer("lz4");
         p.put("transactional.id", "txn-" + round);
@@ -131,6 +136,11 @@ public class Adopt {
                 else producer.abortTransaction();
             }
         }
+    }
+
+    /** What Kafka alone serves yet; a broker that takes over must keep it. */
+    void writeWithKafka(int round, Set<String> features) throws Exception {
+        if (features.contains("share.version")) shareGroup(round);
         ClientQuotaEntity user = new ClientQuotaEntity(Map.of("user", "quota-" + round, "client-id", "c"));
         admin.alterClientQuotas(List.of(new ClientQuotaAlteration(user, List.of(new ClientQuotaAlteration.Op("producer_byte_rate", 1000.0 + round))))).all().get();
         admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("scram-" + round,
@@ -138,7 +148,6 @@ public class Adopt {
         admin.createAcls(List.of(new AclBinding(new ResourcePattern(ResourceType.TOPIC, "acl-" + round, PatternType.PREFIXED),
             new AccessControlEntry("User:someone", "*", AclOperation.READ, AclPermissionType.ALLOW)))).all().get();
         alter(ConfigResource.Type.CLIENT_METRICS, "metrics-" + round, "interval.ms", "60000");
-        alter(ConfigResource.Type.GROUP, group(round, "consumer"), "consumer.session.timeout.ms", "50000");
     }
 
     void shareGroup(int round) throws Exception {
@@ -230,18 +239,33 @@ public class Adopt {
         records(partitions, "read_uncommitted", lines);
         records(partitions, "read_committed", lines);
         for (int round = 1; round <= rounds; round++)
-            for (String kind : List.of("classic", "static", "simple", "consumer", "txn")) {
+            for (String kind : List.of("classic", "static", "simple", "consumer", "staying", "txn")) {
                 String group = group(round, kind);
                 Map<TopicPartition, OffsetAndMetadata> offsets = admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
                 offsets.forEach((p, o) -> lines.add("offset " + group + " " + p + " " + o.offset() + " '" + o.metadata() + "' " + o.leaderEpoch()));
             }
         for (GroupListing group : admin.listGroups().all().get())
-            if (group.type().equals(Optional.of(GroupType.CLASSIC))) lines.add("group " + group.groupId() + " " + group.protocol());
-        if (kafka) dumpWithKafka(rounds, partitions, lines);
+            if (!group.type().equals(Optional.of(GroupType.SHARE))) lines.add("group " + group.groupId() + " " + group.type() + " " + group.protocol());
+        List<String> staying = new ArrayList<>();
+        for (GroupListing group : admin.listGroups().all().get()) if (group.groupId().endsWith("-staying")) staying.add(group.groupId());
+        admin.describeConsumerGroups(staying).all().get().forEach((id, group) -> {
+            lines.add("members " + id + " " + group.type() + " " + group.partitionAssignor() + " epoch=" + group.groupEpoch() + " target=" + group.targetAssignmentEpoch());
+            for (MemberDescription one : group.members())
+                lines.add("members " + id + " " + one.groupInstanceId() + " " + one.consumerId() + " " + new TreeSet<>(one.assignment().topicPartitions().stream().map(Object::toString).toList()));
+        });
+        admin.describeProducers(partitions).all().get().forEach((p, state) -> {
+            for (ProducerState one : state.activeProducers())
+                lines.add("producer " + p + " id=" + one.producerId() + " epoch=" + one.producerEpoch() + " sequence=" + one.lastSequence()
+                    + " time=" + one.lastTimestamp() + " transaction=" + one.currentTransactionStartOffset());
+        });
+        List<String> ids = new ArrayList<>();
+        for (TransactionListing one : admin.listTransactions().all().get()) ids.add(one.transactionalId());
+        admin.describeTransactions(ids).all().get().forEach((id, t) -> lines.add("transaction " + id + " " + t.producerId() + " " + t.producerEpoch() + " " + t.state() + " " + t.topicPartitions()));
+        if (kafka) dumpWithKafka(rounds, lines);
         lines.forEach(out::println);
     }
 
-    void dumpWithKafka(int rounds, List<TopicPartition> partitions, Set<String> lines) throws Exception {
+    void dumpWithKafka(int rounds, Set<String> lines) throws Exception {
         List<ConfigResource> resources = new ArrayList<>();
         for (ConfigResource one : admin.listConfigResources(Set.of(ConfigResource.Type.GROUP, ConfigResource.Type.CLIENT_METRICS), new ListConfigResourcesOptions()).all().get()) resources.add(one);
         configs(resources, "kafka ", lines);
@@ -250,14 +274,6 @@ public class Adopt {
         admin.describeUserScramCredentials().all().get().forEach((u, d) -> lines.add("kafka scram " + u + " " + d.credentialInfos()));
         for (AclBinding acl : admin.describeAcls(AclBindingFilter.ANY).values().get()) lines.add("kafka acl " + acl);
         admin.describeFeatures().featureMetadata().get().finalizedFeatures().forEach((f, r) -> lines.add("kafka feature " + f + " " + r));
-        admin.describeProducers(partitions).all().get().forEach((p, state) -> {
-            for (ProducerState one : state.activeProducers())
-                lines.add("kafka producer " + p + " id=" + one.producerId() + " epoch=" + one.producerEpoch() + " sequence=" + one.lastSequence()
-                    + " time=" + one.lastTimestamp() + " transaction=" + one.currentTransactionStartOffset());
-        });
-        List<String> ids = new ArrayList<>();
-        for (TransactionListing one : admin.listTransactions().all().get()) ids.add(one.transactionalId());
-        admin.describeTransactions(ids).all().get().forEach((id, t) -> lines.add("kafka transaction " + id + " " + t.producerId() + " " + t.producerEpoch() + " " + t.state() + " " + t.topicPartitions()));
         for (int round = 1; round <= rounds; round++) {
             String group = group(round, "share");
             try {
