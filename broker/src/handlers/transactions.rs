@@ -226,6 +226,8 @@ async fn word(
     let config = &shard.config.transaction;
     let millis = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let deadline = corelog_runtime::now() + millis(config.add_retry_ms_max);
+    // The end takes a sync or two: it is looked for soon at first, then at the pace of the setting.
+    let mut pause = RETRY_FIRST;
     loop {
         let asked = request.partitions.len();
         let said = match support {
@@ -244,13 +246,17 @@ async fn word(
             Err(TxnError::Concurrent)
                 if support == Support::Adding && corelog_runtime::now() < deadline =>
             {
-                corelog_runtime::sleep(millis(config.add_retry_ms)).await;
+                corelog_runtime::sleep(pause).await;
+                pause = (pause * 2).min(millis(config.add_retry_ms));
             }
             Ok(known) => return Ok(known),
             Err(error) => return Err(write_error(error, support)),
         }
     }
 }
+
+/// Before the coordinator is asked again for the first time.
+const RETRY_FIRST: Duration = Duration::from_millis(1);
 
 /// The coordinator's refusal as a writer understands it.
 fn write_error(error: TxnError, support: Support) -> ErrorCode {
