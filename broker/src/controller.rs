@@ -7,13 +7,16 @@
 //! of earlier outcomes are applied to it; 3. refusals are Kafka's codes and sentences.
 //! **Not here**: the metadata log, publishing (`metadata`), authorization (`handlers`).
 
+pub mod brokers;
 pub mod configs;
 pub mod directories;
 pub mod elections;
+pub mod features;
 pub mod internal_topics;
 pub mod partitions;
 pub mod placement;
 pub mod producer_ids;
+pub mod quotas;
 pub mod reassignment;
 pub mod topics;
 

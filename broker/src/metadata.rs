@@ -15,6 +15,7 @@ pub mod features;
 pub mod image;
 pub mod log;
 pub mod quorum;
+pub mod quotas;
 pub mod record;
 pub mod replay;
 pub mod sharded;

@@ -259,7 +259,9 @@ pub fn validate_client_metrics(name: &str, values: &ConfigMap) -> Result<(), Ref
 fn check_patterns(patterns: &[String]) -> Result<(), Refusal> {
     let legal = |pattern: &&String| {
         pattern.split_once('=').is_some_and(|(key, value)| {
-            CLIENT_MATCH_KEYS.contains(&key.trim()) && !value.trim().is_empty()
+            CLIENT_MATCH_KEYS.contains(&key.trim())
+                && !value.trim().is_empty()
+                && regex::Regex::new(value.trim()).is_ok()
         })
     };
     match patterns.iter().find(|pattern| !legal(pattern)) {
@@ -279,6 +281,21 @@ pub enum BrokerScope {
     Cluster,
 }
 
+/// The row of a broker setting, also of one that is never in a file.
+pub(super) fn find_broker(name: &str) -> Option<&'static Setting> {
+    let only = broker_settings::DYNAMIC_ONLY
+        .iter()
+        .find(|row| row.name == name);
+    broker_settings::find(name).or(only)
+}
+
+/// The setting that a name such as `listener.name.external.ssl.keystore.location` sets for one
+/// listener.
+pub(super) fn of_listener(name: &str) -> Option<&str> {
+    let (_, setting) = name.strip_prefix("listener.name.")?.split_once('.')?;
+    Some(setting)
+}
+
 /// Checks the settings that would be set or deleted for brokers. Names without a row are allowed:
 /// plug-ins of some broker may know them.
 pub fn validate_broker(
@@ -287,32 +304,35 @@ pub fn validate_broker(
     scope: BrokerScope,
     layers: Layers<'_>,
 ) -> Result<(), Refusal> {
-    let find = |name: &str| {
-        let only = broker_settings::DYNAMIC_ONLY
-            .iter()
-            .find(|row| row.name == name);
-        broker_settings::find(name).or(only)
-    };
     let changed: Vec<&String> = before
         .keys()
         .chain(after.keys().filter(|name| !before.contains_key(*name)))
         .filter(|name| before.get(*name) != after.get(*name))
         .collect();
-    let names = |mode: UpdateMode| {
-        let names = changed
-            .iter()
-            .filter(|name| find(name).is_some_and(|row| row.update == mode));
-        names
-            .map(|name| name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+    let those = |is: &dyn Fn(&str) -> bool| {
+        let names = changed.iter().map(|name| name.as_str());
+        names.filter(|name| is(name)).collect::<Vec<_>>().join(", ")
     };
-    let fixed = names(UpdateMode::ReadOnly);
+    let update = |name: &str| find_broker(name).map(|row| row.update);
+    let fixed = those(&|name| update(name) == Some(UpdateMode::ReadOnly));
     if !fixed.is_empty() {
         let message = format!("Cannot update these configs dynamically: [{fixed}]");
         return Err(Refusal::request(message));
     }
-    let single = names(UpdateMode::PerBroker);
+    let security = those(&|name| ONLY_OF_LISTENERS.contains(&name) && after.contains_key(name));
+    if !security.is_empty() {
+        return Err(Refusal::request(format!(
+            "These security configs can be dynamically updated only per-listener using the \
+             listener prefix: [{security}]"
+        )));
+    }
+    for name in &changed {
+        if let (Some(row), Some(text)) = (find_broker(name), after.get(*name)) {
+            row.parse(text).map_err(Refusal::request)?;
+        }
+    }
+    let single =
+        those(&|name| update(of_listener(name).unwrap_or(name)) == Some(UpdateMode::PerBroker));
     if scope == BrokerScope::Cluster && !single.is_empty() {
         return Err(Refusal::request(format!(
             "Cannot update these configs at default cluster level, broker id must be specified: \
@@ -326,9 +346,17 @@ pub fn validate_broker(
         )));
     }
     for name in changed {
-        let (Some(row), Some(text)) = (find(name), after.get(name)) else {
+        let (Some(row), Some(text)) = (find_broker(name), after.get(name)) else {
             continue;
         };
+        if name == REPORTERS && text.trim() != JMX_REPORTER && !text.trim().is_empty() {
+            return Err(Refusal::request(
+                "Invalid value org.apache.kafka.common.config.ConfigException: Validation of \
+                 dynamic config update of Set(metric.reporters) failed with class class \
+                 kafka.server.DynamicMetricsReporters for configuration Invalid dynamic \
+                 configuration",
+            ));
+        }
         if name == OVERRIDES && connection_overrides(text).is_none() {
             return Err(Refusal::request(format!("{OVERRIDES} {OVERRIDES_MUST}")));
         }
@@ -377,6 +405,24 @@ fn threads_step(name: &str, wanted: i64, now: i64) -> Result<(), String> {
          configuration Invalid dynamic configuration"
     ))
 }
+
+/// What Kafka changes at run time for single listeners only.
+const ONLY_OF_LISTENERS: &[&str] = &[
+    "ssl.key.password",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
+];
+
+/// A list of Java classes, of which none but the default can be had.
+const REPORTERS: &str = "metric.reporters";
+const JMX_REPORTER: &str = "org.apache.kafka.common.metrics.JmxReporter";
 
 /// Kafka keeps values as strings with a 16-bit length.
 const VALUE_SIZE_MAX: usize = 32_767;

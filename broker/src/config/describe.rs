@@ -6,6 +6,8 @@
 //! **Invariants**: a sensitive value never leaves, also not as a synonym.
 //! **Not here**: authorization; which loggers there are (`loggers`).
 
+use std::collections::BTreeSet;
+
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::create_topics::CreatableTopicConfigs;
 use corelog_net::wire::messages::describe_configs::{
@@ -13,7 +15,7 @@ use corelog_net::wire::messages::describe_configs::{
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 
-use super::alter::Refusal;
+use super::alter::{Refusal, find_broker, of_listener};
 use super::layers::{ConfigMap, Layers, Source};
 use super::setting::{Setting, Type, UpdateMode, Visibility, answered_order};
 use super::topic_settings::{CLIENT_METRICS, GROUP, TOPIC};
@@ -239,30 +241,36 @@ impl<'a> ConfigView<'a> {
         entry
     }
 
-    /// Names given at start that no table knows.
-    fn custom_names(&self) -> Vec<String> {
-        let given = self.layers.fixed.values().keys();
-        given
-            .filter(|name| broker_settings::find(name).is_none())
+    /// Names that no table knows, given at start or at run time.
+    fn custom_names(&self) -> BTreeSet<String> {
+        let fixed = self.layers.fixed.values().keys();
+        let dynamic = self.layers.node.into_iter().chain(self.layers.cluster);
+        fixed
+            .chain(dynamic.flat_map(|values| values.keys()))
+            .filter(|name| find_broker(name).is_none())
             .cloned()
             .collect()
     }
 
-    /// Nothing is known of such a setting, so it may be a password.
+    /// Nothing is known of such a setting, so it may be a password; one of a single listener is
+    /// what the name behind the listener's is.
     fn custom_entry(&self, name: &str) -> Entry {
-        let synonyms = self.layers.values_of(name);
-        let synonyms: Vec<Synonym> = synonyms
-            .map(|(source, text)| Synonym::new(name, text, source).hidden())
-            .collect();
+        let base = of_listener(name).and_then(broker_settings::find);
+        let sensitive = base.is_none_or(Setting::sensitive);
+        let synonym = |(source, text): (Source, &str)| {
+            let synonym = Synonym::new(name, text, source);
+            if sensitive { synonym.hidden() } else { synonym }
+        };
+        let synonyms: Vec<Synonym> = self.layers.values_of(name).map(synonym).collect();
         Entry {
             name: name.to_owned(),
-            value: None,
+            value: synonyms.first().and_then(|synonym| synonym.value.clone()),
             source: synonyms
                 .first()
                 .map_or(Source::Default, |synonym| synonym.source),
             read_only: true,
-            sensitive: true,
-            kind: 0,
+            sensitive,
+            kind: base.map_or(0, |row| row.kind.code()),
             documentation: None,
             synonyms,
         }
@@ -278,10 +286,7 @@ impl<'a> ConfigView<'a> {
 }
 
 fn cluster_entry(name: &str, text: &str) -> Entry {
-    let only = broker_settings::DYNAMIC_ONLY
-        .iter()
-        .find(|row| row.name == name);
-    let row = broker_settings::find(name).or(only);
+    let row = find_broker(name);
     let sensitive = row.is_none_or(Setting::sensitive);
     let synonym = Synonym::new(name, text, Source::DynamicDefaultBroker);
     let value = match row.map(|row| row.parse(text)) {
@@ -308,11 +313,12 @@ fn logger_entry((name, level): (&'static str, &'static str)) -> Entry {
         read_only: false,
         sensitive: false,
         kind: 0,
-        documentation: None,
+        documentation: Some(""),
         synonyms: Vec::new(),
     }
 }
 
+/// A subscription that is there shows all of its values as set; one that is not, defaults.
 fn client_metrics_entry(row: &'static Setting, values: Option<&ConfigMap>) -> Entry {
     let own = values
         .and_then(|values| values.get(row.name))
@@ -321,8 +327,8 @@ fn client_metrics_entry(row: &'static Setting, values: Option<&ConfigMap>) -> En
     let value = row
         .parse(text)
         .map_or_else(|_| text.to_owned(), |value| value.to_string());
-    let synonyms = vec![Synonym::new(row.name, &value, Source::ClientMetrics)];
-    Entry::new(row, Some(value), synonyms)
+    let synonyms = values.map(|_| Synonym::new(row.name, &value, Source::ClientMetrics));
+    Entry::new(row, Some(value), synonyms.into_iter().collect())
 }
 
 struct Synonym {
@@ -397,7 +403,8 @@ impl Entry {
             config_type: self.kind,
             documentation: self
                 .documentation
-                .filter(|_| request.include_documentation)
+                // Kafka tells a logger's, which is empty, unasked.
+                .filter(|text| request.include_documentation || text.is_empty())
                 .map(str::to_owned),
             ..DescribeConfigsResourceResult::default()
         }

@@ -319,9 +319,11 @@ fn validate(name: &str, valid: Valid, value: &Value) -> Result<(), String> {
         }
         (Valid::ThrottledReplicas, Value::List(list)) => throttled_replicas(name, list),
         (Valid::ShareReset, Value::Text(text)) if !is_share_reset(text) => {
-            let must = "Invalid share auto offset reset strategy: must be one of latest, earliest \
-                        or by_duration:PnDTnHnMn.nS";
-            Err(invalid(name, text, must))
+            let must = format!(
+                "Invalid value `{text}` for configuration {name}. The value must be either \
+                 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS>'."
+            );
+            Err(invalid(name, text, &must))
         }
         _ => Ok(()),
     }
@@ -425,7 +427,8 @@ pub fn answered_order(table: &'static [Setting], buckets: u32) -> Vec<&'static S
     rows
 }
 
-fn java_bucket(name: &str, buckets: u32) -> u32 {
+/// The bucket of a Java hash map that a text falls into; `buckets` is a power of two.
+pub(crate) fn java_bucket(name: &str, buckets: u32) -> u32 {
     let hash = name.bytes().fold(0_u32, |hash, byte| {
         hash.wrapping_mul(31).wrapping_add(u32::from(byte))
     });

@@ -21,7 +21,7 @@ use crate::config::alter::{
 use crate::config::broker_settings;
 use crate::config::setting::{Setting, Value};
 use crate::config::topic::effective;
-use crate::config::topic_settings::{find_client_metrics, find_group, find_topic};
+use crate::config::topic_settings::{find_group, find_topic};
 use crate::config::{ConfigMap, Layers};
 use crate::loggers;
 use crate::metadata::features::ELR_NAME;
@@ -327,7 +327,8 @@ fn find(kind: ResourceType, name: &str) -> Option<&'static Setting> {
     match kind {
         ResourceType::Topic => find_topic(name),
         ResourceType::Broker | ResourceType::BrokerLogger => broker_settings::find(name),
-        ResourceType::ClientMetrics => find_client_metrics(name),
+        // Kafka knows no lists here.
+        ResourceType::ClientMetrics => None,
         ResourceType::Group => find_group(name),
     }
 }

@@ -2,6 +2,7 @@
 
 mod directories;
 mod properties;
+mod quotas;
 
 use corelog_net::wire::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,

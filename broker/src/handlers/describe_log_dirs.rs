@@ -43,7 +43,8 @@ pub(crate) async fn handle(
             let space = if disks.is_offline(at) {
                 Err("it is offline".to_owned())
             } else {
-                directory.space().map_err(|error| error.to_string())
+                let space = directory.space().map_err(|error| error.to_string());
+                space.map(|(usable, total)| (total, usable))
             };
             (absolute(directory.root()), space)
         };

@@ -29,6 +29,12 @@ pub const GROUP_VERSION_NAME: &str = "group.version";
 /// Transactions (KIP-890): from level 2 on each has an epoch of its own.
 pub const TRANSACTION_VERSION_NAME: &str = "transaction.version";
 
+/// The metadata quorum (KIP-853).
+pub const KRAFT_VERSION_NAME: &str = "kraft.version";
+
+/// Levels of `metadata.version` that brought records or fields: what they hold would be lost below.
+pub const METADATA_CHANGED_IN: &[i16] = &[7, 8, 11, 13, 14, 15, 17, 23, 30];
+
 /// All features, in the order in which Kafka writes a new cluster's records.
 pub const SUPPORTED: &[Feature] = &[
     Feature {
@@ -68,7 +74,7 @@ pub const SUPPORTED: &[Feature] = &[
         initial: 2,
     },
     Feature {
-        name: "kraft.version",
+        name: KRAFT_VERSION_NAME,
         min: 0,
         max: 1,
         initial: 0,

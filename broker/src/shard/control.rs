@@ -15,6 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelog_net::wire::messages::allocate_producer_ids::AllocateProducerIdsResponse;
+use corelog_net::wire::messages::alter_client_quotas::{
+    AlterClientQuotasRequest, AlterClientQuotasResponse,
+};
 use corelog_net::wire::messages::alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
 use corelog_net::wire::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
@@ -28,6 +31,10 @@ use corelog_net::wire::messages::elect_leaders::{ElectLeadersRequest, ElectLeade
 use corelog_net::wire::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
 };
+use corelog_net::wire::messages::unregister_broker::{
+    UnregisterBrokerRequest, UnregisterBrokerResponse,
+};
+use corelog_net::wire::messages::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use corelog_net::wire::{ErrorCode, Uuid};
 use corelog_runtime::Semaphore;
 use corelog_storage::log::{Log, Origin};
@@ -139,6 +146,18 @@ impl Shard {
             Question::AlterPartitionReassignments(request) => told(
                 controller.alter_reassignments(&request),
                 Answer::AlterPartitionReassignments,
+            ),
+            Question::AlterClientQuotas(request) => told(
+                controller.alter_client_quotas(&request),
+                Answer::AlterClientQuotas,
+            ),
+            Question::UpdateFeatures(request, version) => told(
+                controller.update_features(&request, version),
+                Answer::UpdateFeatures,
+            ),
+            Question::UnregisterBroker(request) => told(
+                controller.unregister_broker(&request),
+                Answer::UnregisterBroker,
             ),
             Question::ElectLeaders(request) => {
                 told(controller.elect_leaders(&request), Answer::ElectLeaders)
@@ -289,6 +308,10 @@ pub(crate) enum Question {
     AlterConfigs(AlterConfigsRequest),
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
+    AlterClientQuotas(AlterClientQuotasRequest),
+    /// With the version, which says what the ways to change mean.
+    UpdateFeatures(UpdateFeaturesRequest, i16),
+    UnregisterBroker(UnregisterBrokerRequest),
     ElectLeaders(ElectLeadersRequest),
     /// Where the metadata log stands.
     Quorum,
@@ -317,6 +340,9 @@ pub(crate) enum Answer {
     AlterConfigs(AlterConfigsResponse),
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
+    AlterClientQuotas(AlterClientQuotasResponse),
+    UpdateFeatures(UpdateFeaturesResponse),
+    UnregisterBroker(UnregisterBrokerResponse),
     ElectLeaders(ElectLeadersResponse),
     Quorum(Quorum),
     ProducerIds(AllocateProducerIdsResponse),

@@ -262,14 +262,18 @@ fn what_a_running_broker_cannot_change_is_refused() {
 fn passwords_leave_by_no_answer() {
     let broker = Broker::with(&["ssl.key.password=of-the-file"]);
     let mut client = broker.client();
-    let changes = [("ssl.truststore.password", 0, Some("of-a-change"))];
+    let of_listener = "listener.name.plaintext.ssl.truststore.password";
+    let changes = [
+        (of_listener, 0, Some("of-a-change")),
+        ("own.setting", 0, Some("of-a-change")),
+    ];
     assert_eq!(alter(&mut client, BROKER, "1", &changes), "NONE");
     let mut request = describing(BROKER, "1", None);
     request.include_synonyms = true;
     let answer = format!("{:?}", client.call(4, &request));
-    assert!(answer.contains("ssl.truststore.password"));
+    assert!(answer.contains(of_listener) && answer.contains("own.setting"));
     assert!(!answer.contains("of-the-file") && !answer.contains("of-a-change"));
-    for key in ["ssl.key.password", "ssl.truststore.password"] {
+    for key in ["ssl.key.password", of_listener, "own.setting"] {
         let result = described(&mut client, BROKER, "1", key);
         assert!(result.configs[0].is_sensitive, "{key}");
     }

@@ -1,0 +1,33 @@
+//! `DeleteAcls` (key 31): no ACLs without an authorizer. KIP-140.
+//!
+//! Owns: nothing.
+//! Lives on: the connection's shard.
+//! Invariants: none.
+//! Not here: authorization: this broker has no authorizer, and answers as a Kafka without one.
+
+use std::rc::Rc;
+
+use corelog_net::wire::ErrorCode;
+use corelog_net::wire::messages::delete_acls::{
+    DeleteAclsFilterResult, DeleteAclsRequest, DeleteAclsResponse,
+};
+
+use crate::handlers::Context;
+use crate::shard::Shard;
+
+/// Answers the request.
+pub(crate) async fn handle(
+    _shard: Rc<Shard>,
+    _context: Context,
+    request: DeleteAclsRequest,
+) -> DeleteAclsResponse {
+    let refused = |_| DeleteAclsFilterResult {
+        error_code: ErrorCode::SecurityDisabled.code(),
+        error_message: Some("No Authorizer is configured.".to_owned()),
+        ..DeleteAclsFilterResult::default()
+    };
+    DeleteAclsResponse {
+        filter_results: request.filters.iter().map(refused).collect(),
+        ..DeleteAclsResponse::default()
+    }
+}
