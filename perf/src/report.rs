@@ -101,9 +101,19 @@ impl Report {
             charts: Vec::new(),
         };
         let is = |result: &Value, command: &str| result["command"] == command;
+        let comparisons = results
+            .iter()
+            .filter(|(_, result)| is(result, "compare"))
+            .count();
         for (name, result) in results {
             if is(result, "compare") {
-                report.comparison(name, result);
+                // The only one needs no name: links to its charts stay when it is measured again.
+                let prefix = if comparisons == 1 {
+                    String::new()
+                } else {
+                    format!("{name} ")
+                };
+                report.comparison(&prefix, result);
             } else if is(result, "raw") {
                 report.raw(name, result);
             }
@@ -340,7 +350,7 @@ impl Report {
     }
 
     /// What `cargo dev compare` measured: a table and bars for each section.
-    fn comparison(&mut self, name: &str, result: &Value) {
+    fn comparison(&mut self, prefix: &str, result: &Value) {
         self.line(format_args!(
             "\n## Beside Apache Kafka {}",
             plain(result["kafka"].as_str().unwrap_or(""))
@@ -353,6 +363,7 @@ impl Report {
             if result["quick"] == true { " **A quick run: an indication, no measurement.**" } else { "" }
         ));
         let scenarios: Vec<&Value> = list(&result["scenarios"]).collect();
+        self.overview(prefix, &scenarios);
         let mut sections: Vec<&str> = Vec::new();
         for scenario in &scenarios {
             let section = scenario["section"].as_str().unwrap_or("Other");
@@ -365,11 +376,51 @@ impl Report {
                 .iter()
                 .filter(|scenario| scenario["section"].as_str().unwrap_or("Other") == section)
                 .collect();
-            self.section(name, section, &of_section);
+            self.section(prefix, section, &of_section);
         }
     }
 
-    fn section(&mut self, name: &str, section: &str, scenarios: &[&&Value]) {
+    /// Every scenario's first metric, as a ratio of which less is better.
+    fn overview(&mut self, prefix: &str, scenarios: &[&Value]) {
+        let groups = scenarios
+            .iter()
+            .filter_map(|scenario| {
+                let metric = list(&scenario["metrics"]).next()?;
+                let ratio = |key: &str| metric["ratio"][key].as_f64();
+                let is_more = metric["better"] == "more";
+                let turned = |ratio: f64| if is_more { 1.0 / ratio } else { ratio };
+                let (value, low, high) = (ratio("median")?, ratio("min")?, ratio("max")?);
+                let spread = if is_more {
+                    (turned(high), turned(low))
+                } else {
+                    (low, high)
+                };
+                let title = text(&scenario["title"]);
+                Some(Group {
+                    label: format!("{}: {title}", text(&scenario["section"])),
+                    bars: vec![Some(Bar {
+                        value: turned(value),
+                        spread: Some(spread),
+                    })],
+                    note: format!(
+                        "{}{}",
+                        text(&metric["title"]),
+                        if is_more { " (inverse)" } else { "" }
+                    ),
+                })
+            })
+            .collect();
+        let bars = Bars {
+            title: "Corelog's share of what the other needs (1: the same; less is better)"
+                .to_owned(),
+            unit: "ratio".to_owned(),
+            names: vec!["ratio".to_owned()],
+            groups,
+        };
+        self.chart(&format!("{prefix}overview"), "all ratios", bars.draw());
+    }
+
+    fn section(&mut self, prefix: &str, section: &str, scenarios: &[&&Value]) {
         self.line(format_args!("\n### {}", plain(section)));
         let other = scenarios
             .iter()
@@ -440,7 +491,7 @@ impl Report {
                 groups,
             };
             self.chart(
-                &format!("{name}-{section}-{what}"),
+                &format!("{prefix}{section} {what}"),
                 &format!("{section}: {what}"),
                 bars.draw(),
             );

@@ -422,7 +422,7 @@ fn precise(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-const WIDTH: f64 = 900.0;
+const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
@@ -430,8 +430,8 @@ const TOP: f64 = 76.0;
 const BELOW: f64 = 48.0;
 const BAR: f64 = 15.0;
 const BAR_GAP: f64 = 12.0;
-const BAR_LEFT: f64 = 330.0;
-const BAR_RIGHT: f64 = 130.0;
+const BAR_LEFT: f64 = 400.0;
+const BAR_RIGHT: f64 = 170.0;
 /// Told apart also by who does not see red and green alike (Okabe and Ito).
 const COLORS: [&str; 8] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#666666",

@@ -182,9 +182,20 @@ fn a_comparison_has_a_table_with_spread_and_ratio_and_says_what_failed() {
         "{page}"
     );
     assert!(page.contains("A quick run"), "{page}");
-    assert_eq!(report.charts().len(), 1);
-    assert_eq!(report.charts()[0].0, "all-produce-broker-cpu.svg");
+    let names: Vec<&str> = report
+        .charts()
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(names, ["overview.svg", "produce-broker-cpu.svg"]);
+    assert!(
+        report
+            .charts()
+            .iter()
+            .all(|(_, chart)| !chart.contains("NaN"))
+    );
     assert_well_formed(&report.charts()[0].1);
+    assert_well_formed(&report.charts()[1].1);
 }
 
 #[test]
