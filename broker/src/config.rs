@@ -18,6 +18,8 @@ pub mod describe;
 pub mod layers;
 pub mod listener;
 pub mod properties;
+#[cfg(test)]
+mod reference;
 pub mod setting;
 pub mod topic;
 pub mod topic_settings;

@@ -80,6 +80,7 @@ use corelog_net::connection::{Dispatched, Reply, Request, Response};
 use corelog_net::wire::{self, ApiKey, Budget, Decoder};
 use corelog_runtime::Notify;
 
+use crate::gate::Admitted;
 use crate::shard::Shard;
 
 macro_rules! apis {
@@ -253,6 +254,7 @@ impl Drop for Producing {
 pub(crate) fn dispatch(
     shard: &Rc<Shard>,
     turn: &Rc<Turn>,
+    _admitted: Admitted,
     context: Context,
     request: Request,
 ) -> Dispatched {

@@ -6,6 +6,7 @@ pub mod boot;
 pub mod check;
 pub mod config;
 pub mod controller;
+mod gate;
 pub mod group;
 mod handlers;
 pub mod loggers;

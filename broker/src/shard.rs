@@ -40,6 +40,7 @@ use corelog_storage::types::TopicId;
 use crate::admin::Status;
 use crate::config::broker::WriteWay;
 use crate::config::{BrokerConfig, TopicConfig};
+use crate::gate;
 use crate::group::GroupSettings;
 use crate::handlers::fetch::session::Sessions;
 use crate::handlers::{self, Context, Turn};
@@ -508,8 +509,9 @@ impl Service for Shard {
     }
 
     async fn dispatch(self: &Rc<Self>, session: &Rc<Session>, request: Request) -> Dispatched {
+        let admitted = gate::admit(session, &request);
         if request.header.api_key == ApiKey::Produce {
-            return handlers::produce::dispatch(self, &session.turn, request).await;
+            return handlers::produce::dispatch(self, &session.turn, admitted, request).await;
         }
         let context = Context {
             version: request.header.api_version,
@@ -517,7 +519,7 @@ impl Service for Shard {
             client_host: session.client_host.clone(),
             listener: session.listener,
         };
-        handlers::dispatch(self, &session.turn, context, request)
+        handlers::dispatch(self, &session.turn, admitted, context, request)
     }
 
     fn closed(self: &Rc<Self>, session: Rc<Session>) {

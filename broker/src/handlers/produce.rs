@@ -32,6 +32,7 @@ use corelog_storage::types::{Timestamp, TopicId, TopicPartition};
 use smallvec::SmallVec;
 
 use crate::config::TopicConfig;
+use crate::gate::Admitted;
 use crate::handlers::transactions::{Support, Wanted, is_unchecked, vouch};
 use crate::handlers::{Turn, error_code};
 use crate::mesh;
@@ -65,7 +66,12 @@ enum Running {
 
 /// Appends everything that can be appended; the reply waits for acknowledgement.
 // HOT: no copy of records; allocations: slots, one Vec per owning shard, the boxed reply
-pub(crate) async fn dispatch(shard: &Rc<Shard>, turn: &Rc<Turn>, request: Request) -> Dispatched {
+pub(crate) async fn dispatch(
+    shard: &Rc<Shard>,
+    turn: &Rc<Turn>,
+    _admitted: Admitted,
+    request: Request,
+) -> Dispatched {
     let timing = shard.metrics.time(&request);
     // Several produces of a connection may be under way at once: their offsets are given out in
     // order before this returns. Anything else before this one must be done.

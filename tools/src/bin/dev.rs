@@ -19,6 +19,8 @@ mod tidy;
 const USAGE: &str = "usage: cargo dev <command>
   tidy                      the rules of the house that no compiler checks
   gen-wire [--check]        generate net/src/wire from net/schemas, or check that it is current
+  docs [--check]            writes docs/settings.md and docs/metrics.md from the broker's tables, or checks that they are current
+  admin                     every method of Kafka's Admin on a Kafka and on this broker, see broker/tests/admin
   clients [--quick] [NAME…] real clients against a broker, see broker/tests/clients
   adopt [KIND…]             Kafka and this broker take turns on one directory, see broker/tests/adopt
   exactly-once [--seconds N] [VARIANT…]
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
     let outcome = match name {
         "gen-wire" => gen_wire::run(rest).map(|()| true),
         "tidy" => tidy::run(root),
+        "docs" => docs(root, rest),
+        "admin" => script(root, "admin", rest),
         "clients" => script(root, "clients", rest),
         "adopt" => script(root, "adopt", rest),
         "exactly-once" => script(root, "exactly_once", rest),
@@ -58,6 +62,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The documents are written, and compared, by tests of the broker, which has the tables.
+fn docs(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
+    let mut command = Command::new("cargo");
+    command.args([
+        "test",
+        "--quiet",
+        "-p",
+        "corelog-broker",
+        "--lib",
+        "the_documentation",
+    ]);
+    match arguments {
+        [] => {
+            command.env("CORELOG_WRITE_DOCS", "1");
+        }
+        [check] if check == "--check" => {}
+        _ => anyhow::bail!("{USAGE}"),
+    }
+    Ok(command.current_dir(root).status()?.success())
 }
 
 /// Hands over to a script of the repository.

@@ -53,6 +53,11 @@ const STEPS: &[Step] = &[
         ],
     },
     Step {
+        name: "documentation is current",
+        environment: &[],
+        command: &["cargo", "dev", "docs", "--check"],
+    },
+    Step {
         name: "tests of what touches sockets and rings, on the readiness backend",
         environment: &[("CORELOG_TEST_BACKEND", "readiness")],
         command: &[
