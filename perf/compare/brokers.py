@@ -1,5 +1,5 @@
 """Brokers as child processes: started, measured, ended by their process id, their data deleted."""
-import json, os, shutil, signal, socket, struct, subprocess, time
+import json, os, shutil, signal, socket, struct, subprocess, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -73,6 +73,27 @@ def run(command, timeout=PATIENCE, env=None):
     if done.returncode:
         raise Trouble("%s failed:\n%s" % (" ".join(command), (done.stderr + done.stdout)[-1500:]))
     return done.stdout
+
+
+def cpu_of(command, timeout=PATIENCE):
+    """Runs a command to its end; gives the processor time it needed in seconds."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen([str(one) for one in command], stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + timeout
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > end:
+                process.kill()
+                os.wait4(process.pid, 0)
+                raise Trouble("%s takes longer than %d s" % (command[0], timeout))
+            time.sleep(0.02)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise Trouble("%s failed:\n%s" % (" ".join(map(str, command)), output.read().decode(errors="replace")[-1500:]))
+    return usage.ru_utime + usage.ru_stime
 
 
 def perf(*arguments, timeout=PATIENCE):

@@ -1,8 +1,7 @@
 """The scenarios: one table at the end. A scenario's function does one round against one broker and gives {metric: value}."""
 import signal, statistics, subprocess, time
-from pathlib import Path
 
-from brokers import TARGET, Broker, Corelog, Kafka, Trouble, perf, run
+from brokers import TARGET, Corelog, Kafka, Trouble, cpu_of, perf, run
 
 KIB = 1024
 
@@ -22,7 +21,7 @@ def cpu(aim=None):
 def of_broker(result, flow):
     broker = result["broker"]
     return {"cpu": broker["cpu_seconds_per_gb"], "user": broker["user_seconds_per_gb"], "system": broker["system_seconds_per_gb"],
-            "rate": result[flow]["megabytes_per_second"], "request": broker["microseconds_per_request"],
+            "rate": result[flow]["megabytes_per_second"], "request": broker["microseconds_per_request"], "cores": broker["cores"],
             "client": result["client"]["nanoseconds_per_record"]}
 
 
@@ -103,7 +102,7 @@ def small_fetches(at, side, round, *, partitions=1000):
     result = workload(at, side, """
 [[producers]]
 topic = "%s"
-rate = 4000
+rate = 1000
 record-size = 100
 properties = { "batch.size" = 200, "linger.ms" = 0, acks = "1" }
 [[consumers]]
@@ -115,7 +114,7 @@ properties = { "fetch.min.bytes" = 1 }
     return of_broker(result, "consumed")
 
 
-def end_to_end(at, side, round, *, rate, size=100, partitions=1, producers=1, seconds=20, props=()):
+def end_to_end(at, side, round, *, rate, size=100, partitions=1, producers=1, seconds=30, props=()):
     if callable(rate):
         rate = rate(at)
     topic = "e2e-%d" % round
@@ -137,7 +136,7 @@ def latencies(p50=None, p99=None, p9999=None, cores=None):
 def half_of_kafka(at):
     """Half of what Kafka takes of 1 KiB records in batches of 16 KiB, measured once."""
     if at.half is None:
-        kafka = at.pair(()).sides["kafka"]
+        kafka = at.current.sides["kafka"]
         kafka.topic("maximum", 6)
         count = int(at.scaled(1.0) * 1e9 / KIB)
         rates = [perf("producer", "--bootstrap-server", kafka.boot, "--topic", "maximum", "--num-records", count, "--record-size", KIB, "--throughput",
@@ -243,6 +242,19 @@ def command_line(at, side, round):
     return {"start": statistics.median(times)}
 
 
+def client(at, side, round):
+    """What a producing client needs itself: Kafka's perf tool beside ours, each against its own broker."""
+    topic, count = "client-%d" % round, at.scaled(4_000_000)
+    side.topic(topic, 6)
+    flags = ["--topic", topic, "--num-records", count, "--record-size", 100, "--throughput", -1, "--producer-props", "bootstrap.servers=" + side.boot,
+             "acks=1", "batch.size=65536", "linger.ms=5"]
+    ours = [TARGET / "release/corelog-perf", "producer"]
+    theirs = ["java", "-Xmx512M", "-cp", "%s/*" % Kafka.lib(), "org.apache.kafka.tools.ProducerPerformance"]
+    spent = cpu_of([*(ours if side.kind == "corelog" else theirs), *flags])
+    side.drop(topic)
+    return {"client": spent / count * 1e9}
+
+
 # Against the machine: ours beside loops without a broker.
 
 
@@ -315,10 +327,10 @@ def table():
             props=("acks=all", "compression.type=%s" % codec), gb=0.5)
     add("produce-unbatched", "Requests", "100 B, one record a request, 16 connections, acks=1", produce, REQUEST, size=100, partitions=16, connections=16,
         batch=175, linger=0, records=200_000, props=("acks=1", "max.in.flight.requests.per.connection=1", "enable.idempotence=false"))
-    add("fetch-small", "Requests", "1,000 partitions, 4,000 records/s, 4 readers", small_fetches,
-        [Metric("request", "broker CPU per request", "µs", aim=0.2)])
-    add("consume-hot", "Consume", "the tail, one reader", fan_out, cpu(), readers=1, rate=30_000)
-    add("consume-fan-out", "Consume", "the tail, ten readers", fan_out, cpu(1 / 3))
+    add("fetch-small", "Requests", "1,000 partitions, 1,000 records/s, 4 readers", small_fetches,
+        [Metric("request", "broker CPU per request", "µs", aim=0.2), Metric("cores", "broker CPU", "cores")], note="produce and fetch requests together")
+    add("consume-hot", "Consume", "the tail, one reader", fan_out, cpu(), readers=1, rate=30_000, note="per GB sent and received: the producer's share is in it")
+    add("consume-fan-out", "Consume", "the tail, ten readers", fan_out, cpu(1 / 3), note="per GB sent and received: the producer's share is in it")
     add("consume-warm", "Consume", "from the page cache", consume, cpu(0.85), cache="warm",
         note="both use sendfile; the least there is stands under Against the machine")
     add("consume-cold", "Consume", "from the disk",
@@ -346,6 +358,7 @@ def table():
         brokers="own", warm_up=0, rounds=2)
     add("idle", "Idle", "nobody connected", idle, [Metric("cores", "broker CPU", "cores", aim=0.05)], brokers="own", warm_up=0, rounds=2)
     add("command-line", "Tools", "topics --list", command_line, [Metric("start", "to the end", "s", aim=1 / 40)])
+    add("client", "Tools", "producer perf tools, 100 B", client, [Metric("client", "client CPU per record", "ns", aim=0.25)])
     machine = {"brokers": "ours", "other": "bare machine", "settings": NO_SYNC}
     add("raw-produce", "Against the machine", "large batches; receive, CRC, write", raw_produce,
         [Metric("cpu", "broker CPU", "CPU-s/GB", aim=1.25)], **machine)

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelog_runtime::{Instant, now, random, sleep_until, wall_clock};
+use corelog_runtime::{Instant, Notify, now, random, sleep_until, timeout_at, wall_clock};
 use corelog_storage::batch::{BatchBuilder, BatchOptions};
 use corelog_storage::types::Timestamp;
 use corelog_tools::client::producer::{Completion, Prepared, Producer};
@@ -48,7 +48,8 @@ pub(super) async fn send(
     let kind = Arc::clone(&role.kind);
     let ledger = Rc::new(RefCell::new(Ledger::default()));
     let mut producer = Rc::new(connected);
-    observe(&producer, &thread, &ledger, &role);
+    let freed = Rc::new(Notify::new());
+    observe(&producer, &thread, &ledger, &freed, &role);
     let partitions = producer
         .partitions(&kind.topic)
         .await
@@ -64,6 +65,9 @@ pub(super) async fn send(
     let mut leave = kind
         .churn
         .map(|churn| begin + churn.mul_f64(0.5 + fraction(random())));
+    let under_way_max = usize::try_from(partitions)
+        .unwrap_or(1)
+        .max(2 * kind.producer.in_flight_max);
     let mut items = Vec::new();
     sleep_until(begin).await;
     while thread.stage() == Stage::Run {
@@ -71,7 +75,7 @@ pub(super) async fn send(
             producer.flush().await;
             drop(producer);
             producer = Rc::new(connect(&thread.workload.client, &kind).await?);
-            observe(&producer, &thread, &ledger, &role);
+            observe(&producer, &thread, &ledger, &freed, &role);
             requests = 0;
             leave = kind
                 .churn
@@ -81,6 +85,12 @@ pub(super) async fn send(
         match &mut schedule {
             None => maker.collect_now(&mut items),
             Some(schedule) => {
+                // A Kafka client fills a batch while it may not send one; so records that are due meanwhile go together.
+                while ledger.borrow().under_way.len() >= under_way_max
+                    && thread.stage() == Stage::Run
+                {
+                    let _ = timeout_at(now() + STAGE_CHECK, freed.notified()).await;
+                }
                 let ready = maker.collect_due(schedule, &mut items);
                 // The end of the load is not waited for longer than this.
                 while ready > now() && thread.stage() == Stage::Run {
@@ -137,12 +147,14 @@ fn observe(
     producer: &Rc<Producer>,
     thread: &Rc<Thread>,
     ledger: &Rc<RefCell<Ledger>>,
+    freed: &Rc<Notify>,
     role: &Role,
 ) {
-    let (thread, ledger) = (Rc::clone(thread), Rc::clone(ledger));
+    let (thread, ledger, freed) = (Rc::clone(thread), Rc::clone(ledger), Rc::clone(freed));
     let stamped = role.kind.stamped;
     producer.observe(Rc::new(move |done| {
         ledger.borrow_mut().see(&thread, stamped, done);
+        freed.notify_one();
     }));
 }
 
