@@ -35,6 +35,8 @@ pub(crate) struct Broker {
     dir: PathBuf,
     overrides: Vec<String>,
     environment: Vec<(String, String)>,
+    /// A settings file in the place of the harness's own settings.
+    settings: Option<PathBuf>,
 }
 
 impl Broker {
@@ -53,13 +55,32 @@ impl Broker {
                 dir: PathBuf::new(),
                 overrides: Vec::new(),
                 environment: Vec::new(),
+                settings: None,
             };
         }
         Self::on(|_| {}, overrides)
     }
 
+    /// Starts a broker with a settings file and nothing else; `text` gets the directory for the data and the address.
+    pub(crate) fn with_settings(text: impl FnOnce(&Path, SocketAddr) -> String) -> Self {
+        let mut broker = Self::unstarted(&[]);
+        let file = broker.dir.join("server.properties");
+        fs::write(&file, text(&broker.data(), broker.addr)).expect("a file can be written");
+        broker.settings = Some(file);
+        broker.launch();
+        broker
+    }
+
     /// Starts a broker on a directory that `prepare` fills; it gets the path of the data.
     pub(crate) fn on(prepare: impl FnOnce(&Path), overrides: &[&str]) -> Self {
+        let mut broker = Self::unstarted(overrides);
+        prepare(&broker.data());
+        broker.launch();
+        broker
+    }
+
+    /// A broker on an empty directory that does not run yet.
+    pub(crate) fn unstarted(overrides: &[&str]) -> Self {
         let addr = free_address();
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
             "it-{}-{}",
@@ -68,28 +89,31 @@ impl Broker {
         ));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("the test's directory can be made");
-        let mut broker = Self {
+        Self {
             child: None,
             addr,
             dir,
             overrides: overrides.iter().map(|&one| one.to_owned()).collect(),
             environment: Vec::new(),
-        };
-        prepare(&broker.data());
-        broker.launch();
-        broker
+            settings: None,
+        }
     }
 
     /// Starts the process on the directory as it is, and waits until it answers.
     pub(crate) fn launch(&mut self) {
-        assert!(self.child.is_none(), "the broker runs");
-        self.child = Some(self.spawn(&self.log_path()));
+        self.begin();
         eventually("the broker answers Metadata", || {
             if let Some(status) = self.exited() {
                 panic!("the broker ended at its start: {status}\n{}", self.log());
             }
             Client::try_connect(self.addr).is_some_and(|mut client| client.is_ready())
         });
+    }
+
+    /// Starts the process on the directory as it is, and does not wait.
+    pub(crate) fn begin(&mut self) {
+        assert!(self.child.is_none(), "the broker runs");
+        self.child = Some(self.spawn(&self.log_path()));
     }
 
     /// Starts the process on the directory as it is; it must end. Returns what it said.
@@ -121,6 +145,10 @@ impl Broker {
             .open(log)
             .expect("the log file can be opened");
         let mut command = Command::new(binary);
+        if let Some(file) = &self.settings {
+            command.arg(file);
+            return self.run(command, log);
+        }
         let mut set = |setting: String| {
             command.arg("--override").arg(setting);
         };
@@ -139,6 +167,10 @@ impl Broker {
         for setting in &self.overrides {
             set(setting.clone());
         }
+        self.run(command, log)
+    }
+
+    fn run(&self, mut command: Command, log: fs::File) -> Child {
         command
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())

@@ -20,6 +20,7 @@ mod compression;
 mod configs;
 mod consumer_groups;
 mod delete_records;
+mod deploy;
 mod disk_full;
 mod doctor;
 mod dynamic_configs;

@@ -387,25 +387,42 @@ fn readiness_follows_the_start_and_the_stop() {
 }
 
 #[test]
-fn prometheus_takes_the_alert_rules() {
-    let rules = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../deploy/prometheus/corelog-alerts.yml"
+fn a_recovery_that_takes_long_is_alive_and_not_ready() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let admin = free.local_addr().expect("bound");
+    drop(free);
+    let mut broker = Broker::with(&[&format!("corelog.admin.listener={admin}")]);
+    let mut client = broker.client();
+    create(&mut client, "slow", 1, &[]);
+    produce(&mut client, "slow", 0, values(&["a"]));
+    broker.kill();
+    // A pipe in the place of a file: who opens it waits until somebody writes, as for a disk that does not answer.
+    let file = broker.data().join("slow-0/leader-epoch-checkpoint");
+    let text = std::fs::read(&file).expect("the file is there");
+    std::fs::remove_file(&file).expect("it can be removed");
+    let (kind, mode) = (
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
     );
-    let check = std::process::Command::new("promtool")
-        .args(["check", "rules", rules])
-        .output();
-    match check {
-        Ok(output) => assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) => {
-            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-            println!("promtool is not installed: the rules are not checked by it");
-        }
-    }
+    rustix::fs::mknodat(rustix::fs::CWD, &file, kind, mode, 0).expect("a pipe can be made");
+    broker.begin();
+    let get = |path: &str| Http::connect(admin).and_then(|mut http| http.get(path));
+    eventually("the recovery waits", || {
+        get("/readyz").is_some_and(|(code, text)| {
+            assert_eq!(code, 503, "{text}");
+            text.starts_with("not ready: recovering: logs=0 of 1,")
+        })
+    });
+    assert_eq!(get("/healthz"), Some((200, "alive\n".to_owned())));
+    let (code, page) = get("/metrics").expect("an answer");
+    let page = Page::parse(&page).expect("well formed");
+    expect(&page, "corelog_ready", &[], 0);
+    expect(&page, "kafka_server_kafkaserver_brokerstate", &[], 2);
+    assert_eq!(code, 200);
+    std::fs::write(&file, text).expect("the pipe takes what the file had");
+    eventually("clients are served", || {
+        get("/readyz") == Some((200, "ready\n".to_owned()))
+    });
 }
 
 #[test]

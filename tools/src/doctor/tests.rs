@@ -112,3 +112,60 @@ fn a_change_is_reported_as_it_is_read_again() {
     assert!(made[1].after.is_err());
     std::fs::remove_file(path).unwrap();
 }
+
+/// What `deploy/sysctl.d` sets is what the doctor finds well.
+#[test]
+fn the_sysctl_file_leaves_nothing_to_find() {
+    let mut facts = facts("{}");
+    let mut count = 0;
+    for line in include_str!("../../../deploy/sysctl.d/60-corelog.conf").lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.split_once('=').expect("name = value");
+        let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+        facts.machine.sysctls.insert(name, value);
+        count += 1;
+    }
+    assert!(count >= 8, "{count} settings");
+    facts.machine.swap_bytes = Some(8 << 30);
+    let bad: Vec<_> = findings(&facts)
+        .into_iter()
+        .filter(|one| one.level != Level::Ok)
+        .collect();
+    assert_eq!(bad, []);
+}
+
+/// What `deploy/udev` sets is what the doctor finds well.
+#[test]
+fn the_udev_rules_leave_nothing_to_find() {
+    let mut seen = 0;
+    for line in include_str!("../../../deploy/udev/60-corelog.rules").lines() {
+        let Some(rest) = line.strip_prefix("KERNEL==\"") else {
+            continue;
+        };
+        let (kernels, rest) = rest.split_once('"').expect("KERNEL is quoted");
+        let of = |name: &str| {
+            let (_, rest) = rest.split_once(&format!("ATTR{{queue/{name}}}"))?;
+            let value = rest.trim_start_matches('=').trim_start_matches('"');
+            value.split('"').next().map(str::to_owned)
+        };
+        for kernel in kernels.split('|') {
+            let mut facts = facts("{}");
+            let disk = facts.directories[0].disk.as_mut().expect("there is one");
+            disk.name = kernel.replace('*', "0");
+            disk.rotational = of("rotational").map(|text| text == "1");
+            // A rule that leaves the scheduler alone follows one that sets it.
+            disk.scheduler = of("scheduler").or_else(|| Some("mq-deadline".to_owned()));
+            disk.read_ahead_kb = of("read_ahead_kb").and_then(|text| text.parse().ok());
+            let bad: Vec<_> = findings(&facts)
+                .into_iter()
+                .filter(|one| one.level != Level::Ok)
+                .collect();
+            assert_eq!(bad, [], "{kernel}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 5, "disks");
+}
