@@ -48,6 +48,7 @@ mod random;
 mod records;
 mod restart;
 mod small_disk;
+mod storage_format;
 mod supervision;
 mod table;
 mod topic_changes;

@@ -69,6 +69,18 @@ pub(super) fn salted(
     Some(result)
 }
 
+/// `StoredKey` and `ServerKey` of RFC 5802, what a broker keeps in a password's place.
+pub(super) fn keys(mechanism: i8, salted: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let hash: fn(&[u8]) -> Vec<u8> = match mechanism {
+        1 => sha256,
+        2 => sha512,
+        _ => return None,
+    };
+    let block = if mechanism == 1 { 64 } else { 128 };
+    let client = hmac(hash, block, salted, b"Client Key");
+    Some((hash(&client), hmac(hash, block, salted, b"Server Key")))
+}
+
 fn hmac(hash: fn(&[u8]) -> Vec<u8>, block: usize, key: &[u8], text: &[u8]) -> Vec<u8> {
     let mut key = if key.len() > block {
         hash(key)

@@ -1,19 +1,21 @@
-//! **Owns** `storage`: what of Kafka's `kafka-storage` a directory of this broker needs.
+//! **Owns** `storage`: Kafka's `kafka-storage`.
 //! **Lives on** the command's thread.
-//! **Invariants** (1) Nothing is written: a broker formats its empty directories itself when it starts.
-//! **Not here** formatting (`broker`'s boot), the levels of features (`features`).
+//! **Invariants** (1) Only `format` writes, and only into directories that are not formatted.
+//! **Not here** what a formatted directory holds (`format`), the levels of features (`features`).
+
+mod format;
 
 use std::io;
 
 use corelog_storage::checkpoint::MetaProperties;
 use serde_json::json;
 
+use super::Out;
 use super::argparse::{Args, Complaint, Kind, Parser, Sub, arg};
 use super::client_metrics::random_id;
 use super::features::levels;
 use super::properties::Properties;
 use super::session::{Fault, lend, load, read_file};
-use super::{Out, java};
 
 /// Runs the command.
 pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
@@ -23,7 +25,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
     };
     let done = match args.command {
         "info" => info(&args, out),
-        "format" => format(&args),
+        "format" => format::run(&args, out),
         "version-mapping" => levels::mapping(&args, out).map(|()| 0).map_err(Fault::from),
         "feature-dependencies" => levels::dependencies(&args, out)
             .map(|()| 0)
@@ -92,7 +94,14 @@ fn info(args: &Args, out: &mut Out) -> Result<u8, Fault> {
                 found.push(directory);
                 first.get_or_insert(meta);
             }
-            Ok(None) => problems.push(format!("{directory} is not formatted.")),
+            Ok(None) if !std::path::Path::new(&directory).exists() => {
+                problems.push(format!("{directory} does not exist"));
+            }
+            Ok(None) => {
+                // Kafka's tool has found it all the same.
+                found.push(directory.clone());
+                problems.push(format!("{directory} is not formatted."));
+            }
             Err(error) => problems.push(error),
         }
     }
@@ -129,41 +138,6 @@ fn info(args: &Args, out: &mut Out) -> Result<u8, Fault> {
     Ok(u8::from(!problems.is_empty()))
 }
 
-fn format(args: &Args) -> Result<u8, Fault> {
-    let properties = load(args.one("config").unwrap_or_default())?;
-    let wanted = args.one("cluster-id").unwrap_or_default();
-    let mut empty = Vec::new();
-    for directory in directories(&properties) {
-        let Some(meta) = meta(&directory)? else {
-            empty.push(directory);
-            continue;
-        };
-        if meta.cluster_id != wanted {
-            return Err(format!(
-                "Invalid cluster.id in: {directory}/meta.properties. Expected {wanted}, but read {}",
-                meta.cluster_id
-            )
-            .into());
-        }
-        if !args.has("ignore-formatted") {
-            return Err(format!(
-                "Log directory {directory} is already formatted. Use --ignore-formatted to ignore this directory and \
-                 format the others."
-            )
-            .into());
-        }
-    }
-    if empty.is_empty() {
-        return Ok(0);
-    }
-    Err(format!(
-        "{} not formatted yet, and need not be: the broker formats its empty directories when it starts, with a cluster id \
-         of its own",
-        java::list(empty)
-    )
-    .into())
-}
-
 /// The command line.
 pub(super) const PARSER: Parser = Parser {
     prog: "kafka-storage",
@@ -183,7 +157,7 @@ pub(super) const PARSER: Parser = Parser {
         },
         Sub {
             name: "format",
-            about: "check what would be formatted; the broker formats when it starts",
+            about: "format the log directories; the broker formats empty ones itself when it starts",
             usage: "usage: kafka-storage format [-h] --config CONFIG --cluster-id CLUSTER_ID
                      [--add-scram ADD_SCRAM] [--ignore-formatted]
                      [--release-version RELEASE_VERSION]

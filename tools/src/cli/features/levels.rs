@@ -36,7 +36,7 @@ const METADATA: &[(i16, &str)] = &[
 ];
 
 /// The last that is for production.
-const LATEST: i16 = 30;
+pub(in crate::cli) const LATEST: i16 = 30;
 
 /// Features, and from which level of `metadata.version` on their levels 1, 2, … are a release's.
 const SINCE: &[(&str, &[i16])] = &[
@@ -81,6 +81,28 @@ pub(in crate::cli) fn defaults(metadata: i16) -> Vec<(&'static str, i16)> {
             (*name, i16::try_from(level).unwrap_or(0))
         })
         .collect()
+}
+
+/// Whether there is such a feature, and such a level of it.
+pub(in crate::cli) fn check(name: &str, level: i16) -> Result<(), String> {
+    if name == "metadata.version" {
+        if METADATA.iter().any(|(it, _)| *it == level) {
+            return Ok(());
+        }
+        return Err(format!("No MetadataVersion with feature level {level}"));
+    }
+    let Some((_, since)) = SINCE.iter().find(|(it, _)| *it == name) else {
+        let mut names: Vec<&str> = SINCE.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        return Err(format!(
+            "Unsupported feature: {name}. Supported features are: {}",
+            names.join(", ")
+        ));
+    };
+    if usize::try_from(level).is_ok_and(|level| level <= since.len()) {
+        return Ok(());
+    }
+    Err(format!("No feature:{name} with feature level {level}"))
 }
 
 /// `name=level`.
