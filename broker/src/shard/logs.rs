@@ -204,10 +204,8 @@ impl Shard {
         for topic in &delta.changed {
             self.lead(topic);
         }
-        for topic in &delta.deleted {
-            self.delete(topic).await;
-        }
         if !delta.deleted.is_empty() {
+            self.delete(&delta.deleted).await;
             let names: Vec<_> = delta
                 .deleted
                 .iter()
@@ -479,13 +477,40 @@ impl Shard {
         }
     }
 
-    async fn delete(self: &Rc<Self>, topic: &TopicImage) {
+    /// Takes the logs of these topics out of service and renames their folders; the files go later.
+    async fn delete(self: &Rc<Self>, topics: &[Arc<TopicImage>]) {
+        let mut gone = Vec::new();
+        for topic in topics {
+            self.take_out(topic, &mut gone).await;
+        }
+        if gone.is_empty() {
+            return;
+        }
+        let renamed = blocking("delete logs", move || rename_deleted(gone)).await;
+        spawn("remove folders", async move {
+            let begun = corelog_runtime::now();
+            for (delay, folders) in renamed {
+                // Readers may still hold files of the folder; Kafka's file.delete.delay.ms.
+                corelog_runtime::sleep_until(begun + delay).await;
+                blocking("remove folders", move || {
+                    for (directory, folder) in folders {
+                        if let Err(error) = directory.remove_dir(&folder) {
+                            tracing::warn!("folder={folder} cannot be removed: {error}");
+                        }
+                    }
+                })
+                .await;
+            }
+        })
+        .detach();
+    }
+
+    async fn take_out(self: &Rc<Self>, topic: &TopicImage, gone: &mut Vec<Gone>) {
         let topic_id = TopicId(topic.id.0);
         let delay = Duration::from_millis(
             u64::try_from(self.topic_config(topic).file_delete_delay_ms).unwrap_or(0),
         );
         self.forget_topic_config(topic_id);
-        let mut gone = Vec::new();
         for (number, _) in topic.numbered() {
             let random = || {
                 u128::from(corelog_runtime::random()) << 64 | u128::from(corelog_runtime::random())
@@ -496,7 +521,13 @@ impl Shard {
                     topic: Arc::clone(&topic.name),
                     partition: number,
                 };
-                gone.push((self.directories[at].clone(), name, random()));
+                gone.push(Gone {
+                    directory: at,
+                    root: self.directories[at].clone(),
+                    name,
+                    id: random(),
+                    delay,
+                });
             }
             let Some(partition) = self.partitions.borrow_mut().remove(&(topic_id, number)) else {
                 continue;
@@ -519,40 +550,15 @@ impl Shard {
                 log.fail("its topic was deleted");
             }
             self.count_tail(&partition);
-            gone.push((
-                self.directories[partition.directory.get()].clone(),
-                partition.name.clone(),
-                random(),
-            ));
+            let directory = partition.directory.get();
+            gone.push(Gone {
+                directory,
+                root: self.directories[directory].clone(),
+                name: partition.name.clone(),
+                id: random(),
+                delay,
+            });
         }
-        if gone.is_empty() {
-            return;
-        }
-        let renamed = blocking("delete logs", move || {
-            let mut renamed = Vec::new();
-            for (directory, name, id) in gone {
-                match directory.mark_deleted(&name, id) {
-                    Ok(folder) => renamed.push((directory, folder)),
-                    Err(error) => tracing::error!("partition={name} cannot be deleted: {error}"),
-                }
-            }
-            renamed
-        })
-        .await;
-        self.forget_topic_config(topic_id);
-        spawn("remove folders", async move {
-            // Readers may still hold files of the folder; Kafka's file.delete.delay.ms.
-            corelog_runtime::sleep(delay).await;
-            blocking("remove folders", move || {
-                for (directory, folder) in renamed {
-                    if let Err(error) = directory.remove_dir(&folder) {
-                        tracing::warn!("folder={folder} cannot be removed: {error}");
-                    }
-                }
-            })
-            .await;
-        })
-        .detach();
     }
 
     /// Settings of topics or defaults changed: every log goes by the new ones.
@@ -702,6 +708,40 @@ impl Shard {
             partition.progress.notified().await;
         }
     }
+}
+
+/// A partition whose topic is deleted.
+struct Gone {
+    directory: usize,
+    root: LogDir,
+    name: TopicPartition,
+    id: u128,
+    /// How long its files stay.
+    delay: Duration,
+}
+
+/// Renames the folders; their new names by how long their files stay. One sync for each directory makes all of it durable.
+fn rename_deleted(gone: Vec<Gone>) -> BTreeMap<Duration, Vec<(LogDir, String)>> {
+    let mut renamed: BTreeMap<Duration, Vec<(LogDir, String)>> = BTreeMap::new();
+    let mut touched = BTreeMap::new();
+    for one in gone {
+        match one.root.mark_deleted(&one.name, one.id) {
+            Ok(folder) => {
+                touched
+                    .entry(one.directory)
+                    .or_insert_with(|| one.root.clone());
+                let with = renamed.entry(one.delay).or_default();
+                with.push((one.root, folder));
+            }
+            Err(error) => tracing::error!("partition={} cannot be deleted: {error}", one.name),
+        }
+    }
+    for root in touched.into_values() {
+        if let Err(error) = root.sync_dir("") {
+            tracing::error!("deleted partitions may be back after a crash: {error}");
+        }
+    }
+    renamed
 }
 
 /// Where the checkpoints have the partition, and what they say of it.

@@ -141,18 +141,17 @@ impl LogDir {
         self.replace_file(&file, metadata.print().as_bytes())
     }
 
-    /// Renames the folder of a partition so that it counts as deleted, durably; returns the new name, for
-    /// [`LogDir::remove_dir`] after `file.delete.delay.ms`. `id` keeps the name unique.
+    /// Renames the folder of a partition so that it counts as deleted; returns the new name, for [`LogDir::remove_dir`]
+    /// after `file.delete.delay.ms`. `id` keeps the name unique. Durable with the next `sync_dir("")`.
     pub fn mark_deleted(&self, partition: &TopicPartition, id: u128) -> Result<String, DiskError> {
-        self.mark(partition, deleted_folder(partition, id))
+        let name = deleted_folder(partition, id);
+        self.rename(&folder(partition), &name)?;
+        Ok(name)
     }
 
     /// Renames the folder of a partition that no metadata knows, durably; returns the new name.
     pub fn mark_stray(&self, partition: &TopicPartition, id: u128) -> Result<String, DiskError> {
-        self.mark(partition, stray_folder(partition, id))
-    }
-
-    fn mark(&self, partition: &TopicPartition, name: String) -> Result<String, DiskError> {
+        let name = stray_folder(partition, id);
         self.rename(&folder(partition), &name)?;
         self.sync_dir("")?;
         Ok(name)

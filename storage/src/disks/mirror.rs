@@ -210,6 +210,7 @@ impl Mirror {
             .source
             .mark_deleted(&self.partition, id)
             .map_err(MirrorError::Source)?;
+        self.source.sync_dir("").map_err(MirrorError::Source)?;
         let folder = name::folder(&self.partition);
         let renamed = self
             .target
