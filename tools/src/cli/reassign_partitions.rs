@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::list_partition_reassignments::OngoingPartitionReassignment;
+use corelog_runtime::{now, sleep};
 
 use super::Out;
 use super::options::{Given, Opt, Refusal, Table, flag, maybe, value};
@@ -334,29 +336,80 @@ async fn execute(given: &Given, admin: &Admin, plan: &Plan, out: &Printer) -> Re
         "Successfully started partition reassignment{plural} for {}",
         names.join(",")
     ));
-    move_dirs(admin, plan, out).await
+    let timeout = given.parsed::<u64>("timeout")?.unwrap_or(MOVE_START_MS);
+    move_dirs(admin, plan, Duration::from_millis(timeout), out).await
 }
 
-/// Moves replicas to the directories that the plan names.
-async fn move_dirs(admin: &Admin, plan: &Plan, out: &Printer) -> Result<(), Fault> {
+/// How long a move may take to begin, unless `--timeout` says otherwise.
+const MOVE_START_MS: u64 = 10_000;
+const MOVE_RETRY: Duration = Duration::from_millis(100);
+
+/// Moves replicas to the directories that the plan names. One whose broker has not got it yet is asked for again until
+/// `--timeout`.
+async fn move_dirs(
+    admin: &Admin,
+    plan: &Plan,
+    timeout: Duration,
+    out: &Printer,
+) -> Result<(), Fault> {
+    let until = now().saturating_add(timeout);
     let mut started = Vec::new();
-    for (broker, moves) in plan.dir_moves() {
-        let results = admin
-            .alter_log_dirs(broker, &moves)
-            .await
-            .map_err(refused("alterReplicaLogDirs"))?;
-        for ((topic, partition), result) in results {
-            match result {
-                Ok(()) => started.push(format!("{topic}-{partition}-{broker}")),
-                Err(error) => {
-                    // Kafka's tool leaves the reason to its stack trace.
-                    out.error(&error.text());
-                    return Err(
-                        format!("Failed to alter dir for {topic}-{partition}-{broker}").into(),
-                    );
+    let mut wanted = plan.dir_moves();
+    loop {
+        let mut waiting = BTreeMap::new();
+        for (broker, moves) in wanted {
+            let results = admin
+                .alter_log_dirs(broker, &moves)
+                .await
+                .map_err(refused("alterReplicaLogDirs"))?;
+            let mut later = Vec::new();
+            for ((topic, partition), result) in results {
+                match result {
+                    Ok(()) => started.push(format!("{topic}-{partition}-{broker}")),
+                    Err(ApiError::Refused {
+                        code: ErrorCode::ReplicaNotAvailable,
+                        ..
+                    }) => later.push((topic, partition)),
+                    Err(error) => {
+                        // Kafka's tool leaves the reason to its stack trace.
+                        out.error(&error.text());
+                        return Err(format!(
+                            "Failed to alter dir for {topic}-{partition}-{broker}"
+                        )
+                        .into());
+                    }
                 }
             }
+            if !later.is_empty() {
+                let mut again = moves;
+                again.retain(|one| {
+                    later
+                        .iter()
+                        .any(|(topic, partition)| one.0 == *topic && one.1 == *partition)
+                });
+                waiting.insert(broker, again);
+            }
         }
+        if waiting.is_empty() {
+            break;
+        }
+        if now() >= until {
+            let names: Vec<String> = waiting
+                .iter()
+                .flat_map(|(broker, moves)| {
+                    let moves = moves.iter();
+                    moves.map(move |one| format!("{}-{}-{broker}", one.0, one.1))
+                })
+                .collect();
+            let plural = if names.len() == 1 { "" } else { "s" };
+            return Err(format!(
+                "Timed out before log directory move{plural} could be started for: {}",
+                names.join(",")
+            )
+            .into());
+        }
+        sleep(MOVE_RETRY).await;
+        wanted = waiting;
     }
     if !started.is_empty() {
         let plural = if started.len() == 1 { "" } else { "s" };

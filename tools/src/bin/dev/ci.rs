@@ -15,12 +15,30 @@ struct Step {
     name: &'static str,
     environment: &'static [(&'static str, &'static str)],
     command: &'static [&'static str],
+    /// What follows it.
+    more: &'static [&'static str],
 }
+
+/// What every run of the simulated log begins with.
+const SIMULATION: &[&str] = &[
+    "cargo",
+    "run",
+    "--quiet",
+    "--release",
+    "-p",
+    "corelog-storage",
+    "--features",
+    "sim",
+    "--bin",
+    "sim",
+    "--",
+];
 
 const TESTS: Step = Step {
     name: "tests",
     environment: &[],
     command: &["cargo", "test", "--workspace"],
+    more: &[],
 };
 
 const STEPS: &[Step] = &[
@@ -28,16 +46,19 @@ const STEPS: &[Step] = &[
         name: "format",
         environment: &[],
         command: &["cargo", "fmt", "--all", "--check"],
+        more: &[],
     },
     Step {
         name: "tidy",
         environment: &[],
         command: &["cargo", "dev", "tidy"],
+        more: &[],
     },
     Step {
         name: "generated code is current",
         environment: &[],
         command: &["cargo", "dev", "gen-wire", "--check"],
+        more: &[],
     },
     Step {
         name: "clippy",
@@ -51,11 +72,13 @@ const STEPS: &[Step] = &[
             "-D",
             "warnings",
         ],
+        more: &[],
     },
     Step {
         name: "documentation is current",
         environment: &[],
         command: &["cargo", "dev", "docs", "--check"],
+        more: &[],
     },
     Step {
         name: "tests of what touches sockets and rings, on the readiness backend",
@@ -70,46 +93,19 @@ const STEPS: &[Step] = &[
             "-p",
             "corelog-broker",
         ],
+        more: &[],
     },
     Step {
         name: "histories of the simulated log",
         environment: &[],
-        command: &[
-            "cargo",
-            "run",
-            "--quiet",
-            "--release",
-            "-p",
-            "corelog-storage",
-            "--features",
-            "sim",
-            "--bin",
-            "sim",
-            "--",
-            "--seeds",
-            "20000",
-        ],
+        command: SIMULATION,
+        more: &["--seeds", "20000"],
     },
     Step {
         name: "long histories of the simulated log",
         environment: &[],
-        command: &[
-            "cargo",
-            "run",
-            "--quiet",
-            "--release",
-            "-p",
-            "corelog-storage",
-            "--features",
-            "sim",
-            "--bin",
-            "sim",
-            "--",
-            "--seeds",
-            "500",
-            "--steps",
-            "2000",
-        ],
+        command: SIMULATION,
+        more: &["--seeds", "500", "--steps", "2000"],
     },
     Step {
         name: "a short run of real clients",
@@ -123,6 +119,7 @@ const STEPS: &[Step] = &[
             "confluent",
             "kafka-python",
         ],
+        more: &[],
     },
 ];
 
@@ -134,9 +131,11 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> anyhow::Result<bool> {
         _ => anyhow::bail!("usage: cargo dev ci [--after-tests]"),
     };
     for step in STEPS.iter().chain((!tested).then_some(&TESTS)) {
-        eprintln!("ci: {}: {}", step.name, step.command.join(" "));
+        let all = [step.command, step.more].concat();
+        eprintln!("ci: {}: {}", step.name, all.join(" "));
         let status = Command::new(step.command[0])
             .args(&step.command[1..])
+            .args(step.more)
             .envs(step.environment.iter().copied())
             .current_dir(root)
             .status()?;

@@ -237,18 +237,16 @@ impl Admin {
         &self,
         group: &str,
     ) -> Result<(i32, share_group_describe::DescribedGroup), ApiError> {
-        let coordinator = self.client.coordinator(Coordinates::Group, group).await?;
         let request = ShareGroupDescribeRequest {
             group_ids: vec![group.to_owned()],
             ..ShareGroupDescribeRequest::default()
         };
-        let response = self
-            .of_group(group, &request, |response| {
+        let (coordinator, response) = self
+            .ask_coordinator(group, &request, |response| {
                 response.groups.first().map_or(0, |group| group.error_code)
             })
             .await?;
-        let described = response.groups.into_iter().next();
-        let described = described.ok_or_else(|| ApiError::code(ErrorCode::UnknownServerError))?;
+        let described = first(response.groups)?;
         ApiError::check(described.error_code, described.error_message.clone())?;
         Ok((coordinator, described))
     }
@@ -288,20 +286,29 @@ impl Admin {
         &self,
         group: &str,
     ) -> Result<(i32, streams_group_describe::DescribedGroup), ApiError> {
-        let coordinator = self.client.coordinator(Coordinates::Group, group).await?;
         let request = StreamsGroupDescribeRequest {
             group_ids: vec![group.to_owned()],
             ..StreamsGroupDescribeRequest::default()
         };
-        let response = self
-            .of_group(group, &request, |response| {
+        let (coordinator, response) = self
+            .ask_coordinator(group, &request, |response| {
                 response.groups.first().map_or(0, |group| group.error_code)
             })
             .await?;
-        let described = response.groups.into_iter().next();
-        let described = described.ok_or_else(|| ApiError::code(ErrorCode::UnknownServerError))?;
+        let described = first(response.groups)?;
         ApiError::check(described.error_code, described.error_message.clone())?;
         Ok((coordinator, described))
+    }
+
+    /// [`Admin::of_group`], with who the coordinator is.
+    async fn ask_coordinator<R: Request>(
+        &self,
+        group: &str,
+        request: &R,
+        code: impl Fn(&R::Response) -> i16,
+    ) -> Result<(i32, R::Response), ApiError> {
+        let coordinator = self.client.coordinator(Coordinates::Group, group).await?;
+        Ok((coordinator, self.of_group(group, request, code).await?))
     }
 
     /// Sets committed offsets of a group that nobody is a member of.
@@ -517,6 +524,12 @@ impl Admin {
         }
         Ok(found)
     }
+}
+
+/// The one group that was asked for.
+fn first<G>(groups: Vec<G>) -> Result<G, ApiError> {
+    let first = groups.into_iter().next();
+    first.ok_or_else(|| ApiError::code(ErrorCode::UnknownServerError))
 }
 
 fn consumer_group(
