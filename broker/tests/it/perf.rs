@@ -4,12 +4,15 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use corelog_perf::{end_to_end, mixed, producer, report};
 use corelog_tools::cli::Out;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::Broker;
+use crate::harness::{Broker, eventually};
+use crate::topics::{create, end_offset};
 
 #[derive(Clone, Default)]
 struct Sink(Rc<RefCell<Vec<u8>>>);
@@ -130,6 +133,51 @@ fn from_end_to_end_every_record_is_timed_and_accounted_for() {
         "{out}"
     );
     assert!(err.contains("records/s"), "progress is shown: {err}");
+}
+
+#[test]
+fn a_stall_of_the_broker_counts_for_every_record_that_was_due_meanwhile() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    create(&mut client, "stalled", 1, &[]);
+    let bootstrap = broker.bootstrap();
+    let load = std::thread::spawn(move || {
+        let arguments = [
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "stalled",
+            "--rate",
+            "500",
+            "--seconds",
+            "4",
+            "--warm-up-seconds",
+            "0",
+            "--output",
+            "json",
+        ];
+        run(end_to_end::run, &arguments)
+    });
+    eventually("records come", || {
+        end_offset(&mut client, "stalled", 0) > 250
+    });
+    let pid = Pid::from_raw(i32::try_from(broker.pid()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::STOP).expect("the broker can be stopped");
+    std::thread::sleep(Duration::from_millis(1_500));
+    kill_process(pid, Signal::CONT).expect("the broker can go on");
+    let (code, out, err) = load.join().expect("the load ends");
+    assert_eq!(code, 0, "{out}\n{err}");
+    let result = json(&out);
+    for side in ["produced", "consumed"] {
+        let latency = &result[side]["latency_ms"];
+        let at = |key: &str| latency[key].as_f64().expect("a number");
+        // Of four seconds' records those of one and a half waited, evenly from nothing to all of it: a tenth of all for
+        // more than a second. Who counted from the sending would see a handful.
+        assert!(at("max") >= 1_400.0, "{side}: {out}");
+        assert!(at("p90") >= 700.0, "{side}: {out}");
+    }
+    let produced = result["produced"]["records"].as_u64();
+    assert!(produced >= Some(1_500), "the rate was kept: {out}");
 }
 
 #[test]

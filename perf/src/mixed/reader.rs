@@ -16,7 +16,7 @@ use corelog_tools::client::consumer::{Chunk, Consumer, GroupConfig, Reset, Start
 use corelog_tools::load::verify::{Checker, read};
 
 use super::sender::due_of;
-use super::{Acked, Stage, Thread};
+use super::thread::{Acked, Stage, Thread};
 use crate::workload::Consumers;
 
 /// What readers of the same records know of them together.

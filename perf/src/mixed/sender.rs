@@ -17,7 +17,7 @@ use corelog_tools::client::producer::{Completion, Prepared, Producer};
 use corelog_tools::client::{Client, ClientConfig};
 use corelog_tools::load::verify::{STAMP_SIZE, stamp};
 
-use super::{Place, Stage, Thread};
+use super::thread::{Place, Stage, Thread};
 use crate::schedule::Schedule;
 use crate::workload::{Producers, STAMP_BYTES};
 
