@@ -41,6 +41,7 @@ pub mod out;
 pub mod producer_perf_test;
 pub mod properties;
 mod reassign_partitions;
+mod replica_verification;
 mod scram;
 mod session;
 mod share_groups;
@@ -230,6 +231,13 @@ pub const COMMANDS: &[Command] = &[
         is_kafkas: true,
         synopsis: Synopsis::Flags(&reassign_partitions::TABLE),
         run: reassign_partitions::run,
+    },
+    Command {
+        name: "replica-verification",
+        about: "Compare the replicas of partitions with each other",
+        is_kafkas: true,
+        synopsis: Synopsis::Flags(&replica_verification::TABLE),
+        run: replica_verification::run,
     },
     Command {
         name: "share-groups",
