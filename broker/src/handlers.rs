@@ -46,6 +46,7 @@ pub(crate) mod error_code;
 pub(crate) mod expire_delegation_token;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+pub(crate) mod get_telemetry_subscriptions;
 pub(crate) mod groups;
 pub(crate) mod heartbeat;
 pub(crate) mod incremental_alter_configs;
@@ -63,6 +64,7 @@ pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+pub(crate) mod push_telemetry;
 pub(crate) mod remove_raft_voter;
 pub(crate) mod renew_delegation_token;
 pub(crate) mod sync_group;
@@ -72,16 +74,17 @@ pub(crate) mod unregister_broker;
 pub(crate) mod update_features;
 pub(crate) mod write_txn_markers;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use corelog_net::connection::{Dispatched, Reply, Request, Response};
-use corelog_net::wire::{self, ApiKey, Budget, Decoder};
+use corelog_net::wire::{self, ApiKey, Budget, Decoder, Uuid};
 use corelog_runtime::Notify;
 
 use crate::gate::Admitted;
 use crate::shard::Shard;
+use crate::telemetry::{Client, Software};
 
 macro_rules! apis {
     ($( $api:ident $versions:expr => $module:ident; )*) => {
@@ -160,6 +163,8 @@ apis! {
     ListTransactions          0..=2   => list_transactions;
     ConsumerGroupHeartbeat    0..=1   => consumer_group_heartbeat;
     ConsumerGroupDescribe     0..=1   => consumer_group_describe;
+    GetTelemetrySubscriptions 0..=0   => get_telemetry_subscriptions;
+    PushTelemetry             0..=0   => push_telemetry;
     ListConfigResources       0..=1   => list_config_resources;
     DescribeTopicPartitions   0..=0   => describe_topic_partitions;
     AddRaftVoter              0..=1   => add_raft_voter;
@@ -172,8 +177,24 @@ pub(crate) struct Context {
     pub(crate) version: i16,
     pub(crate) client_id: String,
     pub(crate) client_host: String,
+    pub(crate) client_port: u16,
+    /// What the client's connection said of itself.
+    pub(crate) software: Rc<RefCell<Software>>,
     /// The listener it came in by, whose advertised address the answers name.
     pub(crate) listener: usize,
+}
+
+impl Context {
+    /// The sender as metrics subscriptions match it.
+    pub(crate) fn client(&self, instance: Uuid) -> Client {
+        Client {
+            instance,
+            id: self.client_id.clone(),
+            software: self.software.borrow().clone(),
+            address: self.client_host.trim_start_matches('/').to_owned(),
+            port: self.client_port,
+        }
+    }
 }
 
 /// The order of a connection's requests. The connection polls all replies at once; requests with

@@ -16,4 +16,5 @@ mod metrics;
 mod partition;
 mod shard;
 mod supervision;
+mod telemetry;
 pub mod txn;

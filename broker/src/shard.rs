@@ -49,6 +49,7 @@ use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::metrics::Metrics;
 use crate::partition::readahead::{READS_AHEAD, Readahead};
 use crate::partition::{Parked, Partition};
+use crate::telemetry::{Software, Telemetry};
 use crate::txn::TxnSettings;
 use cache::CacheWindow;
 use cleaner::Cleaner;
@@ -130,6 +131,7 @@ pub(crate) struct Shard {
     pub(crate) reading_ahead: Box<[Semaphore]>,
     pub(crate) sessions: RefCell<Sessions>,
     pub(crate) metrics: Metrics,
+    pub(crate) telemetry: Telemetry,
     /// How far the broker is; told by shard 0.
     pub(crate) status: Status,
     pub(crate) coordinators: Coordinators,
@@ -203,6 +205,7 @@ impl Shard {
             readahead: RefCell::default(),
             sessions: RefCell::new(Sessions::new(slots)),
             metrics: Metrics::new(parts.directories.len()),
+            telemetry: Telemetry::new(),
             directories: parts.directories,
             status: Status::new(),
             coordinators: Coordinators::new(group_settings),
@@ -489,6 +492,9 @@ fn txn_settings(config: &crate::config::broker::TransactionConfig) -> TxnSetting
 pub(crate) struct Session {
     listener: usize,
     client_host: String,
+    client_port: u16,
+    /// Told by ApiVersions.
+    software: Rc<RefCell<Software>>,
     turn: Rc<Turn>,
 }
 
@@ -500,6 +506,8 @@ impl Service for Shard {
         Session {
             listener: self.config.listeners.iter().position(named).unwrap_or(0),
             client_host: format!("/{}", peer.addr.ip()),
+            client_port: peer.addr.port(),
+            software: Rc::default(),
             turn: Rc::default(),
         }
     }
@@ -517,6 +525,8 @@ impl Service for Shard {
             version: request.header.api_version,
             client_id: request.header.client_id().to_owned(),
             client_host: session.client_host.clone(),
+            client_port: session.client_port,
+            software: Rc::clone(&session.software),
             listener: session.listener,
         };
         handlers::dispatch(self, &session.turn, admitted, context, request)

@@ -94,6 +94,8 @@ pub struct BrokerConfig {
     pub admin_listener: Option<AdminListener>,
     /// How many topics and partitions stand one by one in the metrics.
     pub metrics_limits: MetricsLimits,
+    /// `telemetry.max.bytes`.
+    pub telemetry_max_bytes: usize,
     /// `corelog.disk.reserve.bytes`; `None` follows from the size of the disk.
     pub disk_reserve_bytes: Option<u64>,
     /// `num.partitions`.
@@ -158,6 +160,8 @@ pub struct MetricsLimits {
     pub topics_max: usize,
     /// `corelog.metrics.partitions.max`.
     pub partitions_max: usize,
+    /// `corelog.metrics.clients.series.max`.
+    pub client_series_max: usize,
 }
 
 /// Sockets and connections.
@@ -394,7 +398,9 @@ impl BrokerConfig {
             metrics_limits: MetricsLimits {
                 topics_max: values.size("corelog.metrics.topics.max"),
                 partitions_max: values.size("corelog.metrics.partitions.max"),
+                client_series_max: values.size("corelog.metrics.clients.series.max"),
             },
+            telemetry_max_bytes: values.size("telemetry.max.bytes"),
             disk_reserve_bytes: u64::try_from(values.number("corelog.disk.reserve.bytes")).ok(),
             num_partitions: values.int("num.partitions"),
             default_replication_factor: values.short("default.replication.factor"),

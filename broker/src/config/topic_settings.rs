@@ -124,7 +124,7 @@ pub static GROUP: &[Setting] = &[
 /// Client metrics subscriptions (KIP-714).
 #[rustfmt::skip]
 pub static CLIENT_METRICS: &[Setting] = &[
-    scoped("interval.ms", Int, Is("300000"), Any, Medium, Public, &[], Accepted("Client metrics subscriptions are stored; nothing is collected yet.")),
-    scoped("match", List, Is(""), Any, Medium, Public, &[], Accepted("Client metrics subscriptions are stored; nothing is collected yet.")),
-    scoped("metrics", List, Is(""), Any, Medium, Public, &[], Accepted("Client metrics subscriptions are stored; nothing is collected yet.")),
+    scoped("interval.ms", Int, Is("300000"), Any, Medium, Public, &[], Supported("How often matching clients push.")),
+    scoped("match", List, Is(""), Any, Medium, Public, &[], Supported("Which clients push, as key=pattern: client_id, client_instance_id, client_software_name, client_software_version, client_source_address, client_source_port; all patterns must match.")),
+    scoped("metrics", List, Is(""), Any, Medium, Public, &[], Supported("Prefixes of the metrics that are pushed; * for all.")),
 ];

@@ -18,6 +18,7 @@ use corelog_net::wire::messages::api_versions::{
 
 use crate::handlers::{Context, SERVED};
 use crate::shard::Shard;
+use crate::telemetry::Software;
 
 /// Answers the request.
 pub(crate) async fn handle(
@@ -33,6 +34,11 @@ pub(crate) async fn handle(
             ..Default::default()
         };
     }
+    let short = |name: &str| name.chars().take(NAME_MAX).collect();
+    *context.software.borrow_mut() = Software {
+        name: short(&request.client_software_name),
+        version: short(&request.client_software_version),
+    };
     let mut keys = SERVED.to_vec();
     keys.sort_unstable_by_key(|key| key.key());
     let api_keys = keys.into_iter().filter_map(|key| {
@@ -84,3 +90,6 @@ fn is_name(text: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
 }
+
+/// Characters of a name that are kept with the connection.
+const NAME_MAX: usize = 128;

@@ -276,6 +276,17 @@ families! {
     SENDS Counter "corelog_network_sends_total" []
         "Vectored sends to sockets.";
 
+    CLIENT_INSTANCES Gauge "corelog_client_instances" []
+        "Clients that push metrics, or have asked what to push, in the last three of their intervals.";
+    CLIENT_PUSHES Counter "corelog_client_pushes_total" []
+        "Pushes of clients' metrics that were taken in.";
+    CLIENT_PUSHES_REFUSED Counter "corelog_client_pushes_refused_total" []
+        "Pushes of clients' metrics that were refused: too early, too large, of another subscription, not readable.";
+    CLIENT_NUMBERS_DROPPED Counter "corelog_client_numbers_dropped_total" []
+        "Numbers in pushes that found no room, see corelog.metrics.clients.series.max.";
+    CLIENT_METRIC Gauge "corelog_client_metric" ["metric", "client_id", "client_instance_id", "attributes"]
+        "The last number that a client pushed (kafka-client-metrics), under the client's own name of the metric.";
+
     TOPICS_LEFT_OUT Gauge "corelog_metrics_topics_left_out" []
         "Topics beyond corelog.metrics.topics.max: only the sums count them.";
     PARTITIONS_LEFT_OUT Gauge "corelog_metrics_partitions_left_out" []

@@ -73,6 +73,7 @@ pub(crate) async fn print(shard: &Shard, gathered: &Gathered) -> String {
     start(&mut text, shard);
     shards(&mut text, samples);
     connections(&mut text, samples);
+    clients(&mut text, samples).await;
     scrape(&mut text, shard, gathered);
     text.finish()
 }
@@ -511,6 +512,37 @@ fn connections(text: &mut Text, samples: &[Sample]) {
     text.single(names::FILE_BYTES, counted(|one| one.file_bytes));
     text.single(names::RECEIVES, counted(|one| one.receives));
     text.single(names::SENDS, counted(|one| one.sends));
+}
+
+async fn clients(text: &mut Text, samples: &[Sample]) {
+    text.single(
+        names::CLIENT_INSTANCES,
+        samples
+            .iter()
+            .map(|one| one.clients.instances)
+            .sum::<usize>(),
+    );
+    let pushes = [
+        names::CLIENT_PUSHES,
+        names::CLIENT_PUSHES_REFUSED,
+        names::CLIENT_NUMBERS_DROPPED,
+    ];
+    for (at, family) in pushes.into_iter().enumerate() {
+        text.single(family, sum(samples, |one| one.clients.pushes[at]));
+    }
+    text.begin(names::CLIENT_METRIC);
+    let series = samples.iter().flat_map(|one| &one.clients.series);
+    for (number, one) in series.enumerate() {
+        let instance = one.instance.to_string();
+        let labels = [
+            one.name.as_str(),
+            &one.client_id,
+            &instance,
+            &one.attributes,
+        ];
+        text.put(&labels, one.value);
+        rest(number).await;
+    }
 }
 
 fn scrape(text: &mut Text, shard: &Shard, gathered: &Gathered) {

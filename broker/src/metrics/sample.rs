@@ -23,6 +23,7 @@ use crate::metadata::Image;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
 use crate::shard::control::METADATA_TOPIC_ID;
+use crate::telemetry::Series;
 
 /// What stands one by one: topics in the order of their names, as many as the settings allow. `None`: all.
 #[derive(Clone, Debug, Default)]
@@ -195,10 +196,20 @@ pub(crate) struct Sample {
     pub(crate) sessions: usize,
     pub(crate) session_partitions: usize,
     pub(crate) groups: Census,
+    pub(crate) clients: ClientSample,
     /// Transactional ids by state.
     pub(crate) transactions: Vec<(&'static str, u64)>,
     /// `None` before listeners are open.
     pub(crate) network: Option<NetworkSample>,
+}
+
+/// What clients pushed to one shard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientSample {
+    pub(crate) instances: usize,
+    /// Taken in, refused; numbers that found no room.
+    pub(crate) pushes: [u64; 3],
+    pub(crate) series: Vec<Series>,
 }
 
 /// The connections of one shard.
@@ -298,6 +309,15 @@ impl Shard {
             sessions,
             session_partitions,
             groups: Census::default(),
+            clients: ClientSample {
+                series: self.telemetry.series(now),
+                instances: self.telemetry.instance_count(),
+                pushes: [
+                    self.telemetry.pushes.get(),
+                    self.telemetry.refused.get(),
+                    self.telemetry.dropped.get(),
+                ],
+            },
             transactions: Vec::new(),
             network: self.server.get().map(|server| NetworkSample {
                 counters: server.counters(),

@@ -686,6 +686,9 @@ public class AdminSurface {
 
     void telemetry() {
         show("clientInstanceId", () -> admin.clientInstanceId(Duration.ofSeconds(5)));
+        try (Admin pushing = Admin.create(properties(Map.of("enable.metrics.push", "true")))) {
+            show("clientInstanceId pushing", () -> pushing.clientInstanceId(Duration.ofSeconds(5)));
+        }
     }
 
     static <K> Map<K, Object> values(Map<K, ? extends KafkaFuture<?>> futures) {

@@ -140,7 +140,7 @@ fn the_cleaner_goes_by_the_new_settings() {
     let mut client = broker.client();
     let configs = [
         ("cleanup.policy", "compact"),
-        ("internal.segment.bytes", "5000"),
+        ("internal.segment.bytes", "20000"),
     ];
     create(&mut client, "dirty", 1, &configs);
     let value = "x".repeat(1000);

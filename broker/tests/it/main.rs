@@ -51,6 +51,7 @@ mod small_disk;
 mod storage_format;
 mod supervision;
 mod table;
+mod telemetry;
 mod topic_changes;
 mod topics;
 mod transactions;

@@ -14,7 +14,7 @@ use crate::records::{bad_crc, values};
 use crate::topics::{create, delete, fetching, only_records, produce, producing};
 use crate::transactions::Producer;
 
-const ON_ANY_PORT: &str = "corelog.admin.listener=127.0.0.1:0";
+pub(crate) const ON_ANY_PORT: &str = "corelog.admin.listener=127.0.0.1:0";
 
 /// A connection to the admin port.
 struct Http(BufReader<TcpStream>);
@@ -77,7 +77,7 @@ fn get(broker: &Broker, path: &str) -> Answer {
 }
 
 #[track_caller]
-fn scrape(broker: &Broker) -> Page {
+pub(crate) fn scrape(broker: &Broker) -> Page {
     let (code, text) = get(broker, "/metrics");
     assert_eq!(code, 200, "{text}");
     Page::parse(&text).unwrap_or_else(|why| panic!("{why}"))
