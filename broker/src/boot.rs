@@ -184,9 +184,7 @@ async fn lead(
         opened.failed
     );
     // ORDER: a recovery point that names what a crash took comes down before anything is appended in its place.
-    shard
-        .checkpoint_by(Directories::checkpoint_recovered)
-        .await?;
+    shard.checkpoint_by(Directories::checkpoint_recovered).await;
     let limits = connection_limits(&shard.live_config(), shard.shards);
     let admission = Admission::new(shard.shards, &limits);
     let addresses: Arc<[SocketAddr]> = addresses(&shard.config)?.into();

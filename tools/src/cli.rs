@@ -52,7 +52,7 @@ mod topics;
 mod transactions;
 mod verifiable;
 
-pub use out::Out;
+pub use out::{Kept, Out};
 pub use shell::Synopsis;
 
 /// A subcommand of `corelog`.

@@ -346,42 +346,42 @@ impl Directories {
             .all(|(state, _)| state.clean)
     }
 
-    /// Writes the checkpoint files. A directory that fails does not keep the others from theirs.
-    pub(crate) fn checkpoint(&self, offsets: &[LogOffsets], disks: &Disks) -> anyhow::Result<()> {
-        let mut outcome = Ok(());
-        for (at, directory) in self.all.iter().enumerate() {
-            if disks.is_offline(at) {
-                continue;
-            }
-            if let Err(error) = checkpoint_one(directory, at, offsets) {
-                outcome = outcome.and(Err(error.into()));
-            }
-        }
-        outcome
+    /// Writes the checkpoint files; where that was not possible, and why. A directory that fails does not keep the others
+    /// from theirs.
+    pub(crate) fn checkpoint(
+        &self,
+        offsets: &[LogOffsets],
+        disks: &Disks,
+    ) -> Vec<(usize, DiskError)> {
+        let usable = self.all.iter().enumerate();
+        usable
+            .filter(|(at, _)| !disks.is_offline(*at))
+            .filter_map(|(at, directory)| {
+                let failed = checkpoint_one(directory, at, offsets).err()?;
+                Some((at, failed))
+            })
+            .collect()
     }
 
-    /// Writes the first checkpoint files after recovery. Where that is not possible (a full disk), the old recovery points
-    /// go: they may name what a crash took, and the next start scans more instead.
+    /// The same, first after recovery. Where the disk is full the old recovery points go: they may name what a crash took,
+    /// and the next start scans more instead.
     pub(crate) fn checkpoint_recovered(
         &self,
         offsets: &[LogOffsets],
         disks: &Disks,
-    ) -> anyhow::Result<()> {
-        for (at, directory) in self.all.iter().enumerate() {
-            if disks.is_offline(at) {
-                continue;
+    ) -> Vec<(usize, DiskError)> {
+        let forget = |(at, error): (usize, DiskError)| {
+            if !error.is_full() {
+                return (at, error);
             }
-            if let Err(error) = checkpoint_one(directory, at, offsets) {
-                tracing::warn!(
-                    "{error}: the next start of {} scans every log",
-                    directory.root().display()
-                );
-                directory
-                    .remove_file(name::RECOVERY_POINTS)
-                    .and_then(|()| directory.sync_dir(""))?;
-            }
-        }
-        Ok(())
+            let directory = &self.all[at];
+            let gone = directory
+                .remove_file(name::RECOVERY_POINTS)
+                .and_then(|()| directory.sync_dir(""));
+            (at, gone.err().unwrap_or(error))
+        };
+        let failed = self.checkpoint(offsets, disks);
+        failed.into_iter().map(forget).collect()
     }
 
     /// Writes the checkpoint files and, last, the markers of a clean stop.

@@ -37,6 +37,7 @@ use corelog_net::wire::messages::unregister_broker::{
 use corelog_net::wire::messages::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use corelog_net::wire::{ErrorCode, Uuid};
 use corelog_runtime::Semaphore;
+use corelog_storage::disk::DiskError;
 use corelog_storage::log::{Log, Origin};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
@@ -77,6 +78,9 @@ impl Control {
         }
     }
 }
+
+/// Brings the checkpoint files to these offsets; gives the directories where that was not possible.
+type WriteCheckpoints = fn(&Directories, &[LogOffsets], &Disks) -> Vec<(usize, DiskError)>;
 
 impl Shard {
     /// Takes over the metadata log as a partition of this shard, directory 0 or where it was opened.
@@ -216,19 +220,14 @@ impl Shard {
 
     /// Writes the checkpoint files from what every shard says now.
     pub(crate) async fn checkpoint(self: &Rc<Self>) {
-        let written = self.checkpoint_by(Directories::checkpoint).await;
-        if let Err(error) = written {
-            tracing::error!("checkpoints were not written: {error}");
-        }
+        self.checkpoint_by(Directories::checkpoint).await;
     }
 
-    /// Has `write` bring the checkpoint files to what every shard says now.
-    pub(crate) async fn checkpoint_by(
-        self: &Rc<Self>,
-        write: fn(&Directories, &[LogOffsets], &Disks) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    /// Has `write` bring the checkpoint files to what every shard says now. A directory where it fails is out of service,
+    /// unless it is full.
+    pub(crate) async fn checkpoint_by(self: &Rc<Self>, write: WriteCheckpoints) {
         let Some(control) = self.control.get() else {
-            return Ok(());
+            return;
         };
         // ORDER: one at a time, or what was asked before a deletion is written after it.
         let _turn = control.checkpointing.acquire().await;
@@ -240,8 +239,16 @@ impl Shard {
         }
         let directories = control.directories.clone();
         let disks = Arc::clone(self.allowances.disks());
-        corelog_runtime::blocking("checkpoints", move || write(&directories, &offsets, &disks))
-            .await
+        let failed =
+            corelog_runtime::blocking("checkpoints", move || write(&directories, &offsets, &disks))
+                .await;
+        for (at, error) in failed {
+            if error.is_full() {
+                tracing::warn!("{error}: the checkpoints stay as they were");
+            } else {
+                self.directory_failed(at, &error.to_string());
+            }
+        }
     }
 
     fn quorum(&self) -> Quorum {

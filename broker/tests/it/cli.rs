@@ -7,12 +7,10 @@
 //! where ours prints something else on purpose, `NNN-….ours` says what.
 //! **Not here** transcripts that end before a broker is asked (`tools/tests/it`), which run there too.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Cursor, Write};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -120,31 +118,10 @@ fn differences() -> BTreeSet<u32> {
     numbers
 }
 
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.borrow()).into_owned()
-    }
-}
-
 /// Runs a command; gives its exit code, output and errors.
 fn run(arguments: &[String], input: &str) -> (u8, String, String) {
-    let (out, err) = (Sink::default(), Sink::default());
-    let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()))
-        .reading(Box::new(Cursor::new(input.as_bytes().to_vec())));
+    let (printer, out, err) = Out::kept();
+    let mut printer = printer.reading(Box::new(Cursor::new(input.as_bytes().to_vec())));
     let code = cli::main(arguments, &mut printer);
     drop(printer);
     (code, out.text(), err.text())

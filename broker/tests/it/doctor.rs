@@ -1,38 +1,20 @@
 //! `corelog doctor` beside this broker: it reads the settings through it, knows its ports, and compares clocks with it.
 
-use std::cell::RefCell;
 use std::fs;
-use std::io::{self, Write};
-use std::rc::Rc;
 
 use corelog_tools::cli::{self, Out};
 use serde_json::Value;
 
 use crate::harness::Broker;
 
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Exit code and findings.
 fn doctor(arguments: &[String]) -> (u8, Vec<Value>) {
-    let out = Sink::default();
-    let mut printer = Out::new(Box::new(out.clone()), Box::new(io::sink()));
+    let (mut printer, out, _) = Out::kept();
     let binary = env!("CARGO_BIN_EXE_corelog-broker");
     let all = ["corelog", "doctor", "--output", "json", "--broker", binary].map(str::to_owned);
     let code = cli::main(&[&all[..], arguments].concat(), &mut printer);
     drop(printer);
-    let report: Value = serde_json::from_slice(&out.0.borrow()).expect("the doctor prints JSON");
+    let report: Value = serde_json::from_str(&out.text()).expect("the doctor prints JSON");
     let findings = report["findings"].as_array().expect("findings").clone();
     (code, findings)
 }

@@ -186,6 +186,44 @@ fn a_failed_directory_takes_only_its_partitions_with_it() {
 }
 
 #[test]
+fn a_directory_that_takes_no_checkpoint_is_offline_and_nothing_else() {
+    let (mut broker, directories) =
+        with_directories(2, &["log.flush.offset.checkpoint.interval.ms=100"]);
+    let mut client = broker.client();
+    create(&mut client, "pointed", 4, &[]);
+    let spoilt = (0..4)
+        .filter(|one| directory_of(&mut client, "pointed", *one) == Some(1))
+        .collect::<Vec<_>>();
+    assert_eq!(spoilt.len(), 2);
+    // What is to be written first is there, and is no file: at run time, and then at a start after a crash.
+    let in_the_way = directories[1].join("recovery-point-offset-checkpoint.tmp");
+    for restarted in [false, true] {
+        if restarted {
+            broker.kill();
+            broker.launch();
+            client = broker.client();
+        } else {
+            fs::create_dir(&in_the_way).expect("it can be made");
+        }
+        eventually("the directory is offline", || {
+            let offline = |one: &i32| code(&mut client, "pointed", *one) == "KAFKA_STORAGE_ERROR";
+            spoilt.iter().all(offline)
+        });
+        for one in (0..4).filter(|one| !spoilt.contains(one)) {
+            assert_eq!(code(&mut client, "pointed", one), "NONE");
+        }
+    }
+    broker.kill();
+    fs::remove_dir(&in_the_way).expect("it is there");
+    broker.launch();
+    client = broker.client();
+    for one in 0..4 {
+        assert_eq!(code(&mut client, "pointed", one), "NONE");
+    }
+    broker.stop();
+}
+
+#[test]
 fn what_lies_wrong_in_a_directory_is_refused_and_kept() {
     let (mut broker, directories) = with_directories(2, &[]);
     let mut client = broker.client();

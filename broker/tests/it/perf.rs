@@ -1,9 +1,6 @@
 //! The load generator against this broker: what it sends arrives, and its results say so.
 
-use std::cell::RefCell;
-use std::io::Write;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_perf::{end_to_end, mixed, producer, report};
@@ -14,33 +11,12 @@ use serde_json::Value;
 use crate::harness::{Broker, eventually};
 use crate::topics::{create, end_offset};
 
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.borrow()).into_owned()
-    }
-}
-
 /// Runs a subcommand; gives its exit code, output and errors.
 fn run(
     command: impl FnOnce(&[String], &mut Out) -> u8,
     arguments: &[&str],
 ) -> (u8, String, String) {
-    let (out, err) = (Sink::default(), Sink::default());
-    let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()));
+    let (mut printer, out, err) = Out::kept();
     let arguments: Vec<String> = arguments.iter().map(|&one| one.to_owned()).collect();
     let code = command(&arguments, &mut printer);
     drop(printer);

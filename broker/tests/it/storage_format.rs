@@ -1,10 +1,7 @@
 //! `corelog storage format`: a broker starts on what it made, and finds it as it was asked for.
 
-use std::cell::RefCell;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
-use std::rc::Rc;
 
 use corelog_tools::cli::{self, Out};
 
@@ -14,30 +11,14 @@ use crate::topics::{create, produce};
 
 const CLUSTER: &str = "Y29yZWxvZy1jbGktMDAwMQ";
 
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Exit code, standard output, standard error.
 fn storage(arguments: &[&str]) -> (u8, String, String) {
-    let (out, err) = (Sink::default(), Sink::default());
-    let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()));
+    let (mut printer, out, err) = Out::kept();
     let all = ["corelog", "storage"].iter().chain(arguments);
     let all: Vec<String> = all.map(|&one| one.to_owned()).collect();
     let code = cli::main(&all, &mut printer);
     drop(printer);
-    let text = |sink: Sink| String::from_utf8(sink.0.take()).expect("it prints UTF-8");
-    (code, text(out), text(err))
+    (code, out.text(), err.text())
 }
 
 fn settings(data: &Path, port: u16, quorum: &str) -> String {

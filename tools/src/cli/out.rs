@@ -4,7 +4,9 @@
 //! and whenever a command waits. (2) A reader that has gone away (a closed pipe) ends the command, not with a panic.
 //! **Not here** what is printed.
 
+use std::cell::RefCell;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::rc::Rc;
 
 /// Where a command prints to.
 pub struct Out {
@@ -13,6 +15,28 @@ pub struct Out {
     broken: bool,
     is_terminal: bool,
     input: Option<Box<dyn Read + Send>>,
+}
+
+/// What a command has printed.
+#[derive(Clone, Debug, Default)]
+pub struct Kept(Rc<RefCell<Vec<u8>>>);
+
+impl Kept {
+    /// As text; bytes that are none are replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.borrow()).into_owned()
+    }
+}
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Out {
@@ -36,6 +60,13 @@ impl Out {
             is_terminal: false,
             input: Some(Box::new(io::empty())),
         }
+    }
+
+    /// Into memory: standard output and error, to be read when this is dropped.
+    pub fn kept() -> (Self, Kept, Kept) {
+        let (out, err) = (Kept::default(), Kept::default());
+        let into = |kept: &Kept| Box::new(kept.clone());
+        (Self::new(into(&out), into(&err)), out, err)
     }
 
     /// With this as standard input.

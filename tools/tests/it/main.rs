@@ -11,32 +11,9 @@ mod dump_log;
 #[expect(clippy::disallowed_methods, reason = "tests change copies of fixtures")]
 mod log_check;
 
-use std::cell::RefCell;
-use std::io::{self, Write};
 use std::path::Path;
-use std::rc::Rc;
 
 use corelog_tools::cli::{self, Out};
-
-#[derive(Clone, Default)]
-struct Sink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.borrow().clone()).expect("commands print UTF-8")
-    }
-}
 
 fn run(command: &str) -> (u8, String, String) {
     // No argument of these transcripts is quoted.
@@ -45,8 +22,7 @@ fn run(command: &str) -> (u8, String, String) {
 }
 
 fn run_arguments(arguments: &[String]) -> (u8, String, String) {
-    let (out, err) = (Sink::default(), Sink::default());
-    let mut printer = Out::new(Box::new(out.clone()), Box::new(err.clone()));
+    let (mut printer, out, err) = Out::kept();
     let code = cli::main(arguments, &mut printer);
     drop(printer);
     (code, out.text(), err.text())
