@@ -7,6 +7,7 @@
 //! Not here: what is logged.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use corelog_net::wire::ErrorCode;
 use tracing::Level;
@@ -90,7 +91,10 @@ pub(crate) fn apply(changes: &[Change]) {
         let level = change.value.as_deref().and_then(filter_of);
         let changed = handle.modify(|targets| *targets = changed(targets, &change.name, level));
         match changed {
-            Ok(()) => tracing::info!("logger={} level={}", change.name, level_of(&change.name)),
+            Ok(()) => {
+                note_fatal(&change.name, change.value.as_deref());
+                tracing::info!("logger={} level={}", change.name, level_of(&change.name));
+            }
             Err(error) => tracing::error!("logger={} keeps its level: {error}", change.name),
         }
     }
@@ -120,22 +124,55 @@ fn changed(targets: &Targets, name: &str, level: Option<LevelFilter>) -> Targets
 
 /// Kafka's name for the level in force.
 fn level_of(name: &str) -> &'static str {
-    let found = LEVELS.get().and_then(|handle| {
-        let enabled = |targets: &Targets| {
-            if name == ROOT {
-                let default = targets.default_level().unwrap_or(LevelFilter::ERROR);
-                return default.into_level();
-            }
-            BY_DETAIL
-                .into_iter()
-                .find(|level| targets.would_enable(name, level))
-        };
-        handle.with_current(enabled).ok().flatten()
-    });
-    found.map_or("ERROR", |level| level.as_str())
+    let found = LEVELS
+        .get()
+        .and_then(|handle| handle.with_current(|targets| shown(targets, name)).ok());
+    found.unwrap_or("ERROR")
 }
 
-/// Kafka's levels; the last two are one here, because nothing is logged as fatal.
+fn shown(targets: &Targets, name: &str) -> &'static str {
+    let level = if name == ROOT {
+        let default = targets.default_level().unwrap_or(LevelFilter::ERROR);
+        default.into_level()
+    } else {
+        BY_DETAIL
+            .into_iter()
+            .find(|level| targets.would_enable(name, level))
+    };
+    let nearest = targets
+        .iter()
+        .map(|(target, _)| target)
+        .filter(|target| name != ROOT && !target.is_empty() && name.starts_with(target))
+        .max_by_key(|target| target.len());
+    if is_fatal(nearest.unwrap_or(ROOT)) {
+        return "FATAL";
+    }
+    level.map_or("ERROR", |level| level.as_str())
+}
+
+/// Remembers whether a logger that is given a level, or none, is to show as fatal.
+fn note_fatal(name: &str, level: Option<&str>) {
+    let bit = bit_of(name);
+    if level == Some("FATAL") {
+        FATAL.fetch_or(bit, Ordering::Relaxed);
+    } else {
+        FATAL.fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
+fn is_fatal(name: &str) -> bool {
+    FATAL.load(Ordering::Relaxed) & bit_of(name) != 0
+}
+
+/// A logger's bit in [`FATAL`]; none for a target of the filter at the start that is no logger.
+fn bit_of(name: &str) -> u64 {
+    LOGGERS
+        .iter()
+        .position(|logger| *logger == name)
+        .map_or(0, |index| 1 << index)
+}
+
+/// Kafka's levels. Nothing is logged as fatal: the last two let the same lines pass, and only show as what was asked for.
 fn filter_of(level: &str) -> Option<LevelFilter> {
     match level {
         "TRACE" => Some(LevelFilter::TRACE),
@@ -149,6 +186,10 @@ fn filter_of(level: &str) -> Option<LevelFilter> {
 
 /// The way to the filter that every line passes; a process has one.
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Loggers that were set to FATAL, by their place in [`LOGGERS`].
+static FATAL: AtomicU64 = AtomicU64::new(0);
+const _: () = assert!(LOGGERS.len() <= 64);
 
 const BY_DETAIL: [Level; 5] = [
     Level::TRACE,

@@ -36,6 +36,18 @@ fn a_level_holds_for_what_is_inside_until_it_is_taken_back() {
 }
 
 #[test]
+fn a_fatal_logger_shows_as_such_with_what_is_inside() {
+    let targets: Targets = "info,corelog_net=error".parse().expect("a filter");
+    note_fatal("corelog_net", Some("FATAL"));
+    assert_eq!(shown(&targets, "corelog_net"), "FATAL");
+    assert_eq!(shown(&targets, "corelog_net::server"), "FATAL");
+    assert_eq!(shown(&targets, "corelog_broker"), "INFO");
+    note_fatal("corelog_net", None);
+    assert_eq!(shown(&targets, "corelog_net::server"), "ERROR");
+    assert_eq!(shown(&targets, ROOT), "INFO");
+}
+
+#[test]
 fn changes_are_refused_in_kafkas_words() {
     let said = |name, operation, value| {
         let refused = check(&[change(name, operation, value)]).expect_err("a refusal");
