@@ -18,6 +18,7 @@ pub mod placement;
 pub mod producer_ids;
 pub mod quotas;
 pub mod reassignment;
+pub mod scram;
 pub mod topics;
 
 use corelog_net::wire::ErrorCode;

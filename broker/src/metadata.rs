@@ -18,6 +18,7 @@ pub mod quorum;
 pub mod quotas;
 pub mod record;
 pub mod replay;
+pub mod scram;
 pub mod sharded;
 pub mod snapshot;
 pub mod topic_name;

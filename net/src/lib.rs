@@ -5,6 +5,7 @@ pub mod client;
 pub mod connection;
 pub mod frame;
 pub mod limits;
+pub mod sasl;
 pub mod server;
 mod transport;
 pub mod wire;

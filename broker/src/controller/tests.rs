@@ -3,6 +3,7 @@
 mod directories;
 mod properties;
 mod quotas;
+mod scram;
 
 use corelog_net::wire::messages::create_partitions::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,

@@ -455,6 +455,12 @@ impl Image {
         &self.quotas
     }
 
+    /// SCRAM credentials by user and number of the mechanism.
+    #[must_use]
+    pub fn scram(&self) -> &BTreeMap<(String, i8), UserScramCredentialRecord> {
+        &self.scram
+    }
+
     /// What the log says of its quorum.
     #[must_use]
     pub fn quorum(&self) -> &Quorum {

@@ -22,6 +22,9 @@ use corelog_net::wire::messages::alter_configs::{AlterConfigsRequest, AlterConfi
 use corelog_net::wire::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
 };
+use corelog_net::wire::messages::alter_user_scram_credentials::{
+    AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse,
+};
 use corelog_net::wire::messages::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsResponse,
 };
@@ -154,6 +157,10 @@ impl Shard {
             Question::AlterClientQuotas(request) => told(
                 controller.alter_client_quotas(&request),
                 Answer::AlterClientQuotas,
+            ),
+            Question::AlterUserScramCredentials(request) => told(
+                controller.alter_scram_credentials(&request),
+                Answer::AlterUserScramCredentials,
             ),
             Question::UpdateFeatures(request, version) => told(
                 controller.update_features(&request, version),
@@ -316,6 +323,7 @@ pub(crate) enum Question {
     IncrementalAlterConfigs(IncrementalAlterConfigsRequest),
     AlterPartitionReassignments(AlterPartitionReassignmentsRequest),
     AlterClientQuotas(AlterClientQuotasRequest),
+    AlterUserScramCredentials(AlterUserScramCredentialsRequest),
     /// With the version, which says what the ways to change mean.
     UpdateFeatures(UpdateFeaturesRequest, i16),
     UnregisterBroker(UnregisterBrokerRequest),
@@ -348,6 +356,7 @@ pub(crate) enum Answer {
     IncrementalAlterConfigs(IncrementalAlterConfigsResponse),
     AlterPartitionReassignments(AlterPartitionReassignmentsResponse),
     AlterClientQuotas(AlterClientQuotasResponse),
+    AlterUserScramCredentials(AlterUserScramCredentialsResponse),
     UpdateFeatures(UpdateFeaturesResponse),
     UnregisterBroker(UnregisterBrokerResponse),
     ElectLeaders(ElectLeadersResponse),

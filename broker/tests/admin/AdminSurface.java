@@ -84,6 +84,8 @@ public class AdminSurface {
         String port = bootstrap.substring(bootstrap.indexOf(':') + 1);
         text = text.replaceAll("\\b" + port + "\\b", "<port>").replaceAll("\\b" + (Integer.parseInt(port) + 1) + "\\b", "<port+1>");
         text = text.replaceAll("(?<![A-Za-z0-9_-])(?![A-Za-z]*(Exception|Offsets)\\b)[A-Za-z0-9_-]{22}(?![A-Za-z0-9_-])", "<id>").replaceAll("tries=\\d+", "tries=<n>").replaceAll("after \\d+ attempt", "after <n> attempt").replaceAll("\\b1[6-9]\\d{11}\\b", "<time>");
+        // How a client says that it gave up depends on where its call stood then.
+        text = text.replaceAll("Call\\(callName=(\\w+\\(api=\\w+\\)), .*?\\) timed out at \\S+ after <n> attempt\\(s\\)", "timed out: $1").replaceAll("Timed out waiting for a node assignment. Call: (\\w+\\(api=\\w+\\))", "timed out: $1");
         return text.replace("\n", " / ");
     }
 
@@ -636,7 +638,7 @@ public class AdminSurface {
 
     // ---- security
 
-    void security() {
+    void security() throws Exception {
         var binding = new AclBinding(new ResourcePattern(ResourceType.TOPIC, "plain", PatternType.LITERAL), new AccessControlEntry("User:alice", "*", AclOperation.READ, AclPermissionType.ALLOW));
         show("describeAcls", () -> admin.describeAcls(AclBindingFilter.ANY).values());
         show("createAcls", () -> values(admin.createAcls(List.of(binding)).values()));
@@ -645,20 +647,54 @@ public class AdminSurface {
         show("renewDelegationToken", () -> admin.renewDelegationToken(new byte[] {1}).expiryTimestamp());
         show("expireDelegationToken", () -> admin.expireDelegationToken(new byte[] {1}).expiryTimestamp());
         show("describeDelegationToken", () -> admin.describeDelegationToken().delegationTokens());
-        show("describeUserScramCredentials", () -> admin.describeUserScramCredentials().all());
+        show("describeUserScramCredentials", this::credentials);
         show("describeUserScramCredentials some", () -> {
             var result = admin.describeUserScramCredentials(List.of("alice", "bob"));
             return values(Map.of("alice", result.description("alice"), "bob", result.description("bob")));
         });
-        var info = new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096);
-        show("alterUserScramCredentials", () -> values(admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("alice", info, "secret"), new UserScramCredentialDeletion("bob", ScramMechanism.SCRAM_SHA_512))).values()));
-        show("alterUserScramCredentials few iterations", () -> values(admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("carol", new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 10), "secret"))).values()));
-        show("alterUserScramCredentials many iterations", () -> values(admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("carol", new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 16385), "secret".getBytes(StandardCharsets.UTF_8), new byte[] {1}))).values()));
-        show("alterUserScramCredentials twice", () -> values(admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("dave", info, "a"), new UserScramCredentialDeletion("dave", ScramMechanism.SCRAM_SHA_256))).values()));
-        show("alterUserScramCredentials nobody", () -> values(admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion("", info, "a"))).values()));
-        show("describeUserScramCredentials then", () -> admin.describeUserScramCredentials().all());
-        show("alterUserScramCredentials deletion", () -> values(admin.alterUserScramCredentials(List.of(new UserScramCredentialDeletion("alice", ScramMechanism.SCRAM_SHA_256))).values()));
-        show("describeUserScramCredentials at the end", () -> admin.describeUserScramCredentials().all());
+        show("alterUserScramCredentials", () -> alter(set("alice", ScramMechanism.SCRAM_SHA_256, 4096), delete("bob", ScramMechanism.SCRAM_SHA_512)));
+        show("alterUserScramCredentials more", () -> alter(set("bob", ScramMechanism.SCRAM_SHA_512, 16384), set("zoë", ScramMechanism.SCRAM_SHA_256, 5000)));
+        show("alterUserScramCredentials another mechanism", () -> alter(set("alice", ScramMechanism.SCRAM_SHA_512, 8192)));
+        show("alterUserScramCredentials again", () -> alter(set("bob", ScramMechanism.SCRAM_SHA_512, 4097)));
+        show("alterUserScramCredentials both mechanisms", () -> alter(set("erin", ScramMechanism.SCRAM_SHA_256, 4096), set("erin", ScramMechanism.SCRAM_SHA_512, 4096)));
+        show("alterUserScramCredentials unknown mechanism", () -> alter(delete("alice", ScramMechanism.UNKNOWN)));
+        show("alterUserScramCredentials few iterations", () -> alter(set("carol", ScramMechanism.SCRAM_SHA_256, 10), set("frank", ScramMechanism.SCRAM_SHA_256, 4096)));
+        show("alterUserScramCredentials many iterations", () -> alter(set("carol", ScramMechanism.SCRAM_SHA_512, 16385)));
+        show("alterUserScramCredentials twice", () -> alter(set("dave", ScramMechanism.SCRAM_SHA_256, 4096), delete("dave", ScramMechanism.SCRAM_SHA_256)));
+        show("alterUserScramCredentials set and deleted", () -> alter(set("alice", ScramMechanism.SCRAM_SHA_256, 4096), delete("alice", ScramMechanism.SCRAM_SHA_256)));
+        show("alterUserScramCredentials nobody", () -> alter(set("", ScramMechanism.SCRAM_SHA_256, 4096)));
+        show("alterUserScramCredentials nothing", () -> alter());
+        until("credentials are there", () -> admin.describeUserScramCredentials().all().get().containsKey("frank"));
+        show("describeUserScramCredentials then", this::credentials);
+        show("describeUserScramCredentials some then", () -> {
+            var result = admin.describeUserScramCredentials(List.of("frank", "dave", "zoë"));
+            return values(Map.of("frank", result.description("frank"), "dave", result.description("dave"), "zoë", result.description("zoë")));
+        });
+        show("describeUserScramCredentials twice", () -> admin.describeUserScramCredentials(List.of("alice", "alice")).all());
+        show("describeUserScramCredentials users", () -> new TreeSet<>(admin.describeUserScramCredentials().users().get()));
+        show("alterUserScramCredentials deletion", () -> alter(delete("alice", ScramMechanism.SCRAM_SHA_256), delete("bob", ScramMechanism.SCRAM_SHA_512), delete("nobody", ScramMechanism.SCRAM_SHA_256)));
+        until("a credential is gone", () -> !admin.describeUserScramCredentials().all().get().containsKey("bob"));
+        show("describeUserScramCredentials at the end", this::credentials);
+    }
+
+    UserScramCredentialAlteration set(String user, ScramMechanism mechanism, int iterations) {
+        return new UserScramCredentialUpsertion(user, new ScramCredentialInfo(mechanism, iterations), "secret".getBytes(StandardCharsets.UTF_8), new byte[] {1});
+    }
+
+    UserScramCredentialAlteration delete(String user, ScramMechanism mechanism) {
+        return new UserScramCredentialDeletion(user, mechanism);
+    }
+
+    Object alter(UserScramCredentialAlteration... changes) {
+        return values(admin.alterUserScramCredentials(List.of(changes)).values());
+    }
+
+    /** By user; Kafka's order of mechanisms is that of a hash table, another in each run. */
+    Object credentials() throws Exception {
+        var all = new TreeMap<String, Object>();
+        admin.describeUserScramCredentials().all().get().forEach((user, description) -> all.put(user,
+            description.credentialInfos().stream().map(Object::toString).sorted().toList()));
+        return all;
     }
 
     // ---- the quorum, this broker

@@ -12,6 +12,7 @@
 )]
 
 mod adoption;
+mod alter_user_scram_credentials;
 mod catch_up;
 mod cli;
 mod client;

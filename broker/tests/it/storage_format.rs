@@ -5,6 +5,7 @@ use std::path::Path;
 
 use corelog_tools::cli::{self, Out};
 
+use crate::alter_user_scram_credentials::credentials;
 use crate::harness::Broker;
 use crate::records::values;
 use crate::topics::{create, produce};
@@ -31,8 +32,8 @@ fn settings(data: &Path, port: u16, quorum: &str) -> String {
     )
 }
 
-/// Formats with these options, starts a broker there, and uses it.
-fn format_and_start(quorum: &str, options: &[&str], metadata: &str) {
+/// Formats with these options, starts a broker there, and uses it; gives the credentials that users have then.
+fn format_and_start(quorum: &str, options: &[&str], metadata: &str) -> Vec<String> {
     let mut broker = Broker::with_settings(|data, address| {
         let text = settings(data, address.port(), quorum);
         fs::create_dir_all(data).expect("a folder can be made");
@@ -79,6 +80,7 @@ fn format_and_start(quorum: &str, options: &[&str], metadata: &str) {
     create(&mut client, "formatted", 4, &[]);
     produce(&mut client, "formatted", 0, values(&["a"]));
     broker.restart();
+    let credentials = credentials(&mut broker.client(), &[]);
     broker.stop();
     let log = broker.log();
     assert!(log.contains(&format!("cluster.id={CLUSTER} ")), "{log}");
@@ -86,12 +88,14 @@ fn format_and_start(quorum: &str, options: &[&str], metadata: &str) {
         !log.contains("is formatted"),
         "the broker had nothing to format: {log}"
     );
+    credentials
 }
 
 #[test]
 fn a_broker_starts_on_a_formatted_directory() {
     let voters = "controller.quorum.voters=1@127.0.0.1:1";
-    format_and_start(voters, &[], "metadata directory");
+    let users = format_and_start(voters, &[], "metadata directory");
+    assert_eq!(users, [""; 0]);
 }
 
 #[test]
@@ -114,9 +118,10 @@ fn features_and_credentials_are_there_at_the_first_start() {
         "--add-scram",
         "SCRAM-SHA-256=[name=alice,password=secret]",
         "--add-scram",
-        "SCRAM-SHA-512=[name=bob,password=secret]",
+        "SCRAM-SHA-512=[name=bob,password=secret,iterations=8192]",
     ];
-    format_and_start(voters, &options, "metadata directory");
+    let users = format_and_start(voters, &options, "metadata directory");
+    assert_eq!(users, ["alice 1=4096", "bob 2=8192"]);
 }
 
 #[test]

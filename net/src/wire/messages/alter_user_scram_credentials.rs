@@ -2,6 +2,7 @@
 
 //! `AlterUserScramCredentialsRequest` and `AlterUserScramCredentialsResponse`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -82,7 +83,7 @@ impl Structure for ScramCredentialDeletion {
 }
 
 /// Part of [`AlterUserScramCredentialsRequest`], version 0.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct ScramCredentialUpsertion {
     /// All versions.
     pub name: String,
@@ -96,6 +97,23 @@ pub struct ScramCredentialUpsertion {
     pub salted_password: Bytes,
     /// Tagged fields this schema does not know.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for ScramCredentialUpsertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramCredentialUpsertion")
+            .field("name", &self.name)
+            .field("mechanism", &self.mechanism)
+            .field("iterations", &self.iterations)
+            .field("salt", &format_args!("{} bytes, hidden", self.salt.len()))
+            .field(
+                "salted_password",
+                &format_args!("{} bytes, hidden", self.salted_password.len()),
+            )
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
+    }
 }
 
 impl Structure for ScramCredentialUpsertion {

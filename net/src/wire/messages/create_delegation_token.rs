@@ -2,6 +2,7 @@
 
 //! `CreateDelegationTokenRequest` and `CreateDelegationTokenResponse`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -167,7 +168,7 @@ impl Request for CreateDelegationTokenRequest {
 }
 
 /// `CreateDelegationTokenResponse`, key 38: versions 1-3, flexible from 2.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct CreateDelegationTokenResponse {
     /// All versions.
     pub error_code: i16,
@@ -193,6 +194,32 @@ pub struct CreateDelegationTokenResponse {
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for CreateDelegationTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateDelegationTokenResponse")
+            .field("error_code", &self.error_code)
+            .field("principal_type", &self.principal_type)
+            .field("principal_name", &self.principal_name)
+            .field(
+                "token_requester_principal_type",
+                &self.token_requester_principal_type,
+            )
+            .field(
+                "token_requester_principal_name",
+                &self.token_requester_principal_name,
+            )
+            .field("issue_timestamp_ms", &self.issue_timestamp_ms)
+            .field("expiry_timestamp_ms", &self.expiry_timestamp_ms)
+            .field("max_timestamp_ms", &self.max_timestamp_ms)
+            .field("token_id", &self.token_id)
+            .field("hmac", &format_args!("{} bytes, hidden", self.hmac.len()))
+            .field("throttle_time_ms", &self.throttle_time_ms)
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
+    }
 }
 
 impl Structure for CreateDelegationTokenResponse {

@@ -2,6 +2,7 @@
 
 //! `DescribeDelegationTokenRequest` and `DescribeDelegationTokenResponse`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -170,7 +171,7 @@ impl Structure for DescribeDelegationTokenResponse {
 }
 
 /// Part of [`DescribeDelegationTokenResponse`], versions 1-3.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct DescribedDelegationToken {
     /// All versions.
     pub principal_type: String,
@@ -194,6 +195,31 @@ pub struct DescribedDelegationToken {
     pub renewers: Vec<DescribedDelegationTokenRenewer>,
     /// Tagged fields this schema does not know.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for DescribedDelegationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DescribedDelegationToken")
+            .field("principal_type", &self.principal_type)
+            .field("principal_name", &self.principal_name)
+            .field(
+                "token_requester_principal_type",
+                &self.token_requester_principal_type,
+            )
+            .field(
+                "token_requester_principal_name",
+                &self.token_requester_principal_name,
+            )
+            .field("issue_timestamp", &self.issue_timestamp)
+            .field("expiry_timestamp", &self.expiry_timestamp)
+            .field("max_timestamp", &self.max_timestamp)
+            .field("token_id", &self.token_id)
+            .field("hmac", &format_args!("{} bytes, hidden", self.hmac.len()))
+            .field("renewers", &self.renewers)
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
+    }
 }
 
 impl Structure for DescribedDelegationToken {

@@ -2,6 +2,7 @@
 
 //! `RenewDelegationTokenRequest` and `RenewDelegationTokenResponse`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::wire::{
 };
 
 /// `RenewDelegationTokenRequest`, key 39: versions 1-2, flexible from 2.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct RenewDelegationTokenRequest {
     /// All versions.
     pub hmac: Bytes,
@@ -20,6 +21,17 @@ pub struct RenewDelegationTokenRequest {
     pub renew_period_ms: i64,
     /// Tagged fields this schema does not know.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for RenewDelegationTokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RenewDelegationTokenRequest")
+            .field("hmac", &format_args!("{} bytes, hidden", self.hmac.len()))
+            .field("renew_period_ms", &self.renew_period_ms)
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
+    }
 }
 
 impl Structure for RenewDelegationTokenRequest {

@@ -2,6 +2,7 @@
 
 //! `SaslAuthenticateRequest` and `SaslAuthenticateResponse`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -12,12 +13,25 @@ use crate::wire::{
 };
 
 /// `SaslAuthenticateRequest`, key 36: versions 0-2, flexible from 2.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct SaslAuthenticateRequest {
     /// All versions.
     pub auth_bytes: Bytes,
     /// Tagged fields this schema does not know.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for SaslAuthenticateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaslAuthenticateRequest")
+            .field(
+                "auth_bytes",
+                &format_args!("{} bytes, hidden", self.auth_bytes.len()),
+            )
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
+    }
 }
 
 impl Structure for SaslAuthenticateRequest {
@@ -64,7 +78,7 @@ impl Request for SaslAuthenticateRequest {
 }
 
 /// `SaslAuthenticateResponse`, key 36: versions 0-2, flexible from 2.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SaslAuthenticateResponse {
     /// All versions.
     pub error_code: i16,
@@ -87,6 +101,22 @@ impl Default for SaslAuthenticateResponse {
             session_lifetime_ms: 0,
             unknown_tagged_fields: Vec::new(),
         }
+    }
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for SaslAuthenticateResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SaslAuthenticateResponse")
+            .field("error_code", &self.error_code)
+            .field("error_message", &self.error_message)
+            .field(
+                "auth_bytes",
+                &format_args!("{} bytes, hidden", self.auth_bytes.len()),
+            )
+            .field("session_lifetime_ms", &self.session_lifetime_ms)
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! `UserScramCredentialRecord`.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::wire::{
 };
 
 /// `UserScramCredentialRecord`, key 11: versions 0, flexible from 0.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct UserScramCredentialRecord {
     /// All versions.
     pub name: String,
@@ -27,6 +28,27 @@ pub struct UserScramCredentialRecord {
     pub iterations: i32,
     /// Tagged fields this schema does not know.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+/// Secrets are hidden.
+impl fmt::Debug for UserScramCredentialRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserScramCredentialRecord")
+            .field("name", &self.name)
+            .field("mechanism", &self.mechanism)
+            .field("salt", &format_args!("{} bytes, hidden", self.salt.len()))
+            .field(
+                "stored_key",
+                &format_args!("{} bytes, hidden", self.stored_key.len()),
+            )
+            .field(
+                "server_key",
+                &format_args!("{} bytes, hidden", self.server_key.len()),
+            )
+            .field("iterations", &self.iterations)
+            .field("unknown_tagged_fields", &self.unknown_tagged_fields)
+            .finish()
+    }
 }
 
 impl Structure for UserScramCredentialRecord {

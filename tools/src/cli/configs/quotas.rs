@@ -6,6 +6,7 @@
 use std::net::{IpAddr, ToSocketAddrs};
 
 use bytes::Bytes;
+use corelog_net::sasl::scram::{ITERATIONS_MIN, Mechanism, salted_password};
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::alter_client_quotas::{OpData, RequestEntityData};
 use corelog_net::wire::messages::alter_user_scram_credentials::{
@@ -18,7 +19,7 @@ use super::{Ended, Entity, refused};
 use crate::cli::java;
 use crate::cli::options::Given;
 use crate::cli::scram;
-use crate::cli::session::{Fault, Printer};
+use crate::cli::session::Printer;
 use crate::client::admin::Admin;
 
 /// Whether an address, or a name that has one.
@@ -160,7 +161,7 @@ pub(super) async fn alter(
     let kind = entities.last().map_or("users", |it| it.kind);
     let of_user = entities.len() == 1 && kind == "users";
     let quotas: &[&str] = if kind == "ips" { IP_QUOTAS } else { QUOTAS };
-    let is_scram = |name: &str| of_user && scram::mechanism(name).is_some();
+    let is_scram = |name: &str| of_user && Mechanism::from_name(name).is_some();
     let strangers = |names: &mut dyn Iterator<Item = &String>| -> Vec<String> {
         names
             .filter(|name| !quotas.contains(&name.as_str()) && !is_scram(name))
@@ -296,7 +297,7 @@ async fn alter_scram(
 ) -> Result<(), Ended> {
     let mut upsertions = Vec::new();
     for (name, value) in add {
-        let Some(mechanism) = scram::mechanism(name) else {
+        let Some(mechanism) = Mechanism::from_name(name) else {
             continue;
         };
         let wrong = || {
@@ -306,19 +307,22 @@ async fn alter_scram(
             ))
         };
         let (iterations, password) = scram::credential(value).ok_or_else(wrong)?;
-        if iterations < scram::ITERATIONS_MIN {
+        if iterations < ITERATIONS_MIN {
             return Err(format!(
-                "Iterations {iterations} is less than the minimum {} required for {name}",
-                scram::ITERATIONS_MIN
+                "Iterations {iterations} is less than the minimum {ITERATIONS_MIN} required for {name}"
             )
             .into());
         }
         let salt = scram::salt();
-        let salted = scram::salted(mechanism, password, &salt, iterations)
-            .ok_or_else(|| Fault::from(format!("{name} is not supported by this client")))?;
+        let salted = salted_password(
+            mechanism,
+            password.as_bytes(),
+            &salt,
+            iterations.unsigned_abs(),
+        );
         upsertions.push(ScramCredentialUpsertion {
             name: user.to_owned(),
-            mechanism,
+            mechanism: mechanism.code(),
             iterations,
             salt: Bytes::from(salt),
             salted_password: Bytes::from(salted),
@@ -330,7 +334,7 @@ async fn alter_scram(
         .filter_map(|name| {
             Some(ScramCredentialDeletion {
                 name: user.to_owned(),
-                mechanism: scram::mechanism(name)?,
+                mechanism: Mechanism::from_name(name)?.code(),
                 ..ScramCredentialDeletion::default()
             })
         })

@@ -11,7 +11,10 @@
 //! DIR/__cluster_metadata-0/0…0-0000000000.checkpoint   the metadata directory, when the log names its voters (KIP-853)
 //! ```
 
+use std::fmt;
+
 use bytes::Bytes;
+use corelog_net::sasl::scram::{ITERATIONS_MIN, Keys, Mechanism, salted_password};
 use corelog_net::wire::messages::kraft_version_record::KRaftVersionRecord;
 use corelog_net::wire::messages::snapshot_footer_record::SnapshotFooterRecord;
 use corelog_net::wire::messages::snapshot_header_record::SnapshotHeaderRecord;
@@ -187,7 +190,7 @@ impl Plan {
         let (records, shown) = self.records(&credentials)?;
         let mut formatted = Vec::new();
         for path in &self.empty {
-            let fault = |error: &dyn std::fmt::Display| Fault::from(format!("{path}: {error}"));
+            let fault = |error: &dyn fmt::Display| Fault::from(format!("{path}: {error}"));
             let directory = LogDir::open(path.as_str()).map_err(|error| fault(&error))?;
             // A broker that runs holds it; two must not write.
             let _lock = directory.lock().map_err(|error| fault(&error))?;
@@ -387,7 +390,7 @@ fn snapshot(
             control: is_control,
             ..BatchOptions::default()
         });
-        let fault = |error: &dyn std::fmt::Display| Fault::from(error.to_string());
+        let fault = |error: &dyn fmt::Display| Fault::from(error.to_string());
         for (key, value) in &batch {
             builder
                 .append(now, key.as_deref(), Some(value), &[])
@@ -585,17 +588,27 @@ fn wanted_features(args: &Args, quorum: &Quorum) -> Result<(i16, Vec<(String, i1
 /// `SCRAM-SHA-256=[name=alice,password=secret,iterations=4096,salt="BASE64"]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Credential {
-    mechanism: i8,
+    mechanism: Mechanism,
     name: String,
     secret: Secret,
     salt: Option<Vec<u8>>,
     iterations: i32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Secret {
     Password(String),
     Salted(Vec<u8>),
+}
+
+/// Without the secret.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Password(_) => "Password",
+            Self::Salted(_) => "Salted",
+        })
+    }
 }
 
 impl Credential {
@@ -607,7 +620,7 @@ impl Credential {
             ))
         })?;
         let (mechanism, rest) = (mechanism.trim(), rest.trim());
-        let number = scram::mechanism(mechanism).ok_or_else(|| {
+        let number = Mechanism::from_name(mechanism).ok_or_else(|| {
             fault(format!(
                 "The add-scram mechanism {mechanism} is not supported."
             ))
@@ -621,7 +634,7 @@ impl Credential {
                 ))
             })?;
         let (mut name, mut password, mut salted) = (None, None, None);
-        let (mut salt, mut iterations) = (None, scram::ITERATIONS_MIN);
+        let (mut salt, mut iterations) = (None, ITERATIONS_MIN);
         for part in rest.split(',') {
             let (key, value) = part.trim().split_once('=').ok_or_else(|| {
                 fault(format!(
@@ -646,10 +659,9 @@ impl Credential {
                 other => return Err(fault(format!("'{other}' in add-scram is not known"))),
             }
         }
-        if iterations < scram::ITERATIONS_MIN {
+        if iterations < ITERATIONS_MIN {
             return Err(fault(format!(
-                "The 'iterations' value must be >= {} for add-scram using {}",
-                scram::ITERATIONS_MIN,
+                "The 'iterations' value must be >= {ITERATIONS_MIN} for add-scram using {}",
                 mechanism.replace('-', "_")
             )));
         }
@@ -682,19 +694,21 @@ impl Credential {
     fn record(&self) -> UserScramCredentialRecord {
         let salt = self.salt.clone().unwrap_or_else(scram::salt);
         let salted = match &self.secret {
-            Secret::Salted(salted) => Some(salted.clone()),
-            Secret::Password(password) => {
-                scram::salted(self.mechanism, password, &salt, self.iterations)
-            }
+            Secret::Salted(salted) => salted.clone(),
+            Secret::Password(password) => salted_password(
+                self.mechanism,
+                password.as_bytes(),
+                &salt,
+                self.iterations.unsigned_abs(),
+            ),
         };
-        let keys = salted.and_then(|salted| scram::keys(self.mechanism, &salted));
-        let (stored, server) = keys.expect("the mechanism was found known when it was read");
+        let keys = Keys::of(self.mechanism, &salted);
         UserScramCredentialRecord {
             name: self.name.clone(),
-            mechanism: self.mechanism,
+            mechanism: self.mechanism.code(),
             salt: Bytes::from(salt),
-            stored_key: Bytes::from(stored),
-            server_key: Bytes::from(server),
+            stored_key: Bytes::from(keys.stored),
+            server_key: Bytes::from(keys.server),
             iterations: self.iterations,
             ..UserScramCredentialRecord::default()
         }

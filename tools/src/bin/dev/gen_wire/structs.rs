@@ -108,6 +108,14 @@ fn module(schemas: &[&Schema]) -> String {
     } else {
         ""
     };
+    let ranges = if body.contains("fmt::Debug") {
+        format!(
+            "use std::fmt;\n{}",
+            if ranges.is_empty() { "\n" } else { ranges }
+        )
+    } else {
+        ranges.to_owned()
+    };
     let bytes = if mentions(&body, "Bytes") {
         "use bytes::Bytes;\n\n"
     } else {
@@ -119,6 +127,52 @@ fn module(schemas: &[&Schema]) -> String {
         uses.join(", ")
     )
 }
+
+/// A `Debug` that shows of secrets how long they are; only where there are any.
+fn debug(out: &mut String, rust: &str, fields: &[&Field], has_tags: bool) {
+    if !fields.iter().any(|field| is_secret(field)) {
+        return;
+    }
+    writeln!(
+        out,
+        "/// Secrets are hidden.\nimpl fmt::Debug for {rust} {{\n\
+         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {{\n\
+         f.debug_struct(\"{rust}\")"
+    )
+    .unwrap_or_default();
+    for field in fields {
+        let name = snake(&field.name);
+        if is_secret(field) {
+            writeln!(
+                out,
+                ".field(\"{name}\", &format_args!(\"{{}} bytes, hidden\", self.{name}.len()))"
+            )
+            .unwrap_or_default();
+        } else {
+            writeln!(out, ".field(\"{name}\", &self.{name})").unwrap_or_default();
+        }
+    }
+    if has_tags {
+        out.push_str(".field(\"unknown_tagged_fields\", &self.unknown_tagged_fields)\n");
+    }
+    out.push_str(".finish()\n}\n}\n\n");
+}
+
+/// Whether a field holds what logs a client in, or what that can be found out from.
+fn is_secret(field: &Field) -> bool {
+    field.kind == Type::Bytes && SECRETS.contains(&field.name.as_str())
+}
+
+/// Names that mean the same in every schema.
+const SECRETS: [&str; 7] = [
+    "AuthBytes",
+    "HMAC",
+    "Hmac",
+    "Salt",
+    "SaltedPassword",
+    "ServerKey",
+    "StoredKey",
+];
 
 /// Whether `word` stands in the code as a word of its own.
 fn mentions(code: &str, word: &str) -> bool {
@@ -177,6 +231,7 @@ impl File<'_> {
         let has_tags = !matches!(flexible, When::Never);
         self.definition(out, &rust, name, &fields, versions, has_tags);
         self.default(out, &rust, &fields, versions, has_tags);
+        debug(out, &rust, &fields, has_tags);
         let size_min = self.size_min(&fields, versions);
         let read = self.read(&fields, versions, &flexible);
         let write = self.write(name, &fields, versions, &flexible);
@@ -257,9 +312,14 @@ impl File<'_> {
             .iter()
             .all(|field| self.has_rust_default(field, versions));
         let default = if derived { ", Default" } else { "" };
+        let debug = if fields.iter().any(|field| is_secret(field)) {
+            ""
+        } else {
+            " Debug,"
+        };
         writeln!(
             out,
-            "#[derive(Clone, Debug, PartialEq{default})]\npub struct {rust} {{"
+            "#[derive(Clone,{debug} PartialEq{default})]\npub struct {rust} {{"
         )
         .unwrap_or_default();
         for field in fields {
