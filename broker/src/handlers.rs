@@ -288,10 +288,10 @@ pub(crate) fn dispatch(
     let shard = Rc::clone(shard);
     Dispatched::Later(Box::pin(async move {
         place.come().await;
-        let reply = if request.header.api_key == ApiKey::Fetch {
-            fetch::handle(shard, context, request).await
-        } else {
-            answer(shard, context, request).await
+        let reply = match request.header.api_key {
+            ApiKey::Fetch => fetch::handle(shard, context, request).await,
+            ApiKey::Metadata => metadata::answer(shard, context, request).await,
+            _ => answer(shard, context, request).await,
         };
         drop((place, timing));
         reply
@@ -305,26 +305,32 @@ async fn reply<R: wire::Request, F: Future<Output = R::Response>>(
     request: Request,
     handle: impl FnOnce(Rc<Shard>, Context, R) -> F,
 ) -> Reply {
-    let mut budget = Budget::for_frame(request.body.len());
-    let mut decoder = Decoder::new(&request.body, &mut budget);
-    // Bytes behind the request are ignored, as Kafka ignores them.
-    let body = match R::decode(&mut decoder, context.version) {
-        Ok(body) => body,
-        Err(error) => {
-            tracing::debug!("api={} version={}: {error}", R::NAME, context.version);
-            return Reply::Close("a request that cannot be read");
-        }
+    let Some(body) = decoded::<R>(&request) else {
+        return Reply::Close(UNREADABLE);
     };
-    let version = context.version;
     let response = handle(shard, context, body).await;
     match Response::message(&request.header, &response) {
         Ok(response) => Reply::Response(response),
-        Err(error) => {
-            tracing::error!(
-                "api={} version={version}: the answer cannot be encoded: {error}",
-                R::NAME
-            );
-            Reply::Close("an answer that this version cannot carry")
-        }
+        Err(error) => not_encoded(&request, &error),
     }
+}
+
+/// The request's body; none where it cannot be read.
+fn decoded<R: wire::Request>(request: &Request) -> Option<R> {
+    let mut budget = Budget::for_frame(request.body.len());
+    let mut decoder = Decoder::new(&request.body, &mut budget);
+    let version = request.header.api_version;
+    // Bytes behind the request are ignored, as Kafka ignores them.
+    R::decode(&mut decoder, version)
+        .inspect_err(|error| tracing::debug!("api={} version={version}: {error}", R::NAME))
+        .ok()
+}
+
+/// Why a connection is closed whose request cannot be read.
+const UNREADABLE: &str = "a request that cannot be read";
+
+fn not_encoded(request: &Request, error: &wire::EncodeError) -> Reply {
+    let (api, version) = (request.header.api_key, request.header.api_version);
+    tracing::error!("api={api:?} version={version}: the answer cannot be encoded: {error}");
+    Reply::Close("an answer that this version cannot carry")
 }

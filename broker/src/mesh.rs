@@ -169,6 +169,7 @@ pub(crate) struct Mesh {
     replies: Port<(u64, Reply)>,
     open: RefCell<Map<u64, Sender<Reply>>>,
     next_call: Cell<u64>,
+    sent: Cell<u64>,
     permits: Vec<Semaphore>,
 }
 
@@ -208,6 +209,7 @@ impl Mesh {
             replies: ports.replies,
             open: RefCell::new(Map::default()),
             next_call: Cell::new(0),
+            sent: Cell::new(0),
             permits: (0..shards).map(|_| Semaphore::new(CALLS_MAX)).collect(),
         }
     }
@@ -219,6 +221,7 @@ impl Mesh {
         self.next_call.set(call + 1);
         let (sender, receiver) = oneshot();
         self.open.borrow_mut().insert(call, sender);
+        self.count();
         self.requests
             .send(
                 to,
@@ -233,6 +236,7 @@ impl Mesh {
 
     /// Sends a request that has no reply.
     pub(crate) async fn post(&self, to: usize, request: Request) {
+        self.count();
         self.requests
             .send(
                 to,
@@ -252,7 +256,18 @@ impl Mesh {
         };
         self.requests
             .try_send(to, envelope)
-            .map_err(|envelope| envelope.request)
+            .map_err(|envelope| envelope.request)?;
+        self.count();
+        Ok(())
+    }
+
+    fn count(&self) {
+        self.sent.set(self.sent.get() + 1);
+    }
+
+    /// Messages sent to other shards so far, replies too.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.get()
     }
 
     /// Requests of other shards that wait to be taken here.
@@ -318,6 +333,7 @@ impl Answer {
 
     fn put(&mut self, reply: Reply) {
         self.sent = true;
+        self.mesh.count();
         if self
             .mesh
             .replies

@@ -1,5 +1,5 @@
 """Brokers as child processes: started, measured, ended by their process id, their data deleted."""
-import json, os, shutil, signal, socket, struct, subprocess, tempfile, time
+import json, os, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -271,3 +271,22 @@ class Kafka(Broker):
 def end_all():
     for broker in list(Broker.alive):
         broker.end(signal.SIGKILL)
+
+
+def machine():
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {"kernel": os.uname().release, "architecture": os.uname().machine, "processor": names[0] if names else "",
+            "processors": len(os.sched_getaffinity(0)), "memory": memory}
+
+
+def commit():
+    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"], stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def stopped(*_):
+    """Ends with everything cleared away; who is told twice clears away all the same."""
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(1)

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::result::load;
 
+mod curves;
 pub mod svg;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ mod tests;
 use svg::{Bar, Bars, Group, Lines, Scale, short};
 
 const USAGE: &str = "usage: corelog-perf report RESULT.json … [--dir FOLDER] [--title TEXT]
-  RESULT.json   what producer, consumer, end-to-end, mixed, raw (--json FILE) or cargo dev compare wrote
+  RESULT.json   what producer, consumer, end-to-end, mixed, raw (--json FILE), cargo dev compare or cargo dev scaling wrote
   --dir         where report.md and the charts go (default: report)
   --title       of the page";
 
@@ -116,11 +117,21 @@ impl Report {
                 report.comparison(&prefix, result);
             } else if is(result, "raw") {
                 report.raw(name, result);
+            } else if is(result, "scaling") {
+                let prefix = if results.len() == 1 {
+                    String::new()
+                } else {
+                    format!("{name} ")
+                };
+                report.scaling(&prefix, result);
             }
         }
         let runs: Vec<&(String, Value)> = results
             .iter()
-            .filter(|(_, result)| !is(result, "compare") && !is(result, "raw"))
+            .filter(|(_, result)| {
+                let of_scripts = ["compare", "raw", "scaling"];
+                !of_scripts.iter().any(|command| is(result, command))
+            })
             .collect();
         for (name, result) in &runs {
             report.run(name, result);

@@ -22,7 +22,7 @@ use super::{Controller, Outcome, PARTITIONS_PER_REQUEST_MAX, refuse};
 use crate::config::ConfigMap;
 use crate::config::alter::{Refusal, validate_topic};
 use crate::metadata::features::ELR_NAME;
-use crate::metadata::topic_name::{self, collision_key};
+use crate::metadata::topic_name;
 use crate::metadata::{MetadataRecord, ResourceType};
 
 impl Controller<'_> {
@@ -153,12 +153,10 @@ impl Controller<'_> {
         if !name.contains(['.', '_']) {
             return Ok(());
         }
-        let key = collision_key(name);
-        let collides = |other: &&str| other.len() == name.len() && collision_key(other) == key;
-        let mut names = self.image.topics().map(|topic| &*topic.name);
-        match names.find(collides) {
+        match self.image.colliding_topic(name) {
             None => Ok(()),
             Some(other) => {
+                let other = &other.name;
                 let message = format!("Topic '{name}' collides with existing topic: {other}");
                 Err(Refusal::new(ErrorCode::InvalidTopicException, message))
             }

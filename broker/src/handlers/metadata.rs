@@ -11,12 +11,47 @@
 
 use std::rc::Rc;
 
+use corelog_net::connection::{Reply, Request, Response};
 use corelog_net::wire::messages::metadata::{MetadataRequest, MetadataResponse};
 
-use crate::handlers::Context;
+use crate::handlers::{Context, UNREADABLE, decoded, not_encoded, reply};
+use crate::metadata::answers::{AllTopics, is_all_asked};
 use crate::shard::Shard;
 
-/// Answers the request.
+/// Answers a request of either kind: for all topics, which may be 100,000 partitions, piece by piece, so that others'
+/// requests do not wait for all of it.
+pub(crate) async fn answer(shard: Rc<Shard>, context: Context, request: Request) -> Reply {
+    let Some(body) = decoded::<MetadataRequest>(&request) else {
+        return Reply::Close(UNREADABLE);
+    };
+    let version = context.version;
+    if !is_all_asked(&body, version) {
+        return reply(shard, context, request, handle).await;
+    }
+    let image = shard.image();
+    let view = shard.view(&image, context.listener);
+    let mut frame = Response::writer(&request.header, AllTopics::size_hint(&image));
+    let mut all = match AllTopics::begin(view, &body, version, frame.buffer()) {
+        Ok(all) => all,
+        Err(error) => return not_encoded(&request, &error),
+    };
+    loop {
+        match all.piece(frame.buffer()) {
+            Ok(true) => break,
+            Ok(false) => corelog_runtime::yield_now().await,
+            Err(error) => return not_encoded(&request, &error),
+        }
+    }
+    match frame.finish() {
+        Ok(response) => Reply::Response(response),
+        Err(error) => {
+            tracing::error!("a Metadata response is too large: {error}");
+            Reply::Close("an answer above 2 GiB")
+        }
+    }
+}
+
+/// Answers a request for some topics.
 pub(crate) async fn handle(
     shard: Rc<Shard>,
     context: Context,

@@ -23,6 +23,10 @@ use corelog_net::wire::{ErrorCode, Uuid};
 use super::image::{Image, PartitionImage, TopicImage, is_internal};
 use super::topic_name;
 
+mod all_topics;
+
+pub(crate) use all_topics::{AllTopics, is_asked as is_all_asked};
+
 /// What an answer is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct ClusterView<'a> {
@@ -52,7 +56,7 @@ impl ClusterView<'_> {
     pub fn metadata(&self, request: &MetadataRequest, version: i16) -> MetadataAnswer {
         let mut missing = Vec::new();
         let topics = match &request.topics {
-            Some(topics) if !(topics.is_empty() && version == 0) => {
+            Some(topics) if !all_topics::is_asked(request, version) => {
                 match self.asked_topics(topics, request, version, &mut missing) {
                     Ok(topics) => topics,
                     Err(error) => topics
@@ -69,11 +73,8 @@ impl ClusterView<'_> {
             }
         };
         let mut response = MetadataResponse {
-            brokers: self.metadata_brokers(),
-            cluster_id: Some(self.cluster_id.to_owned()),
-            controller_id: self.controller_id(),
             topics,
-            ..MetadataResponse::default()
+            ..self.metadata_cluster(request, version)
         };
         if request.include_topic_authorized_operations {
             for topic in &mut response.topics {
@@ -81,9 +82,6 @@ impl ClusterView<'_> {
                     topic.topic_authorized_operations = TOPIC_OPERATIONS;
                 }
             }
-        }
-        if request.include_cluster_authorized_operations && (8..=10).contains(&version) {
-            response.cluster_authorized_operations = CLUSTER_OPERATIONS;
         }
         MetadataAnswer { response, missing }
     }
@@ -161,6 +159,20 @@ impl ClusterView<'_> {
         }
     }
 
+    /// A Metadata answer but for its topics.
+    fn metadata_cluster(&self, request: &MetadataRequest, version: i16) -> MetadataResponse {
+        let mut response = MetadataResponse {
+            brokers: self.metadata_brokers(),
+            cluster_id: Some(self.cluster_id.to_owned()),
+            controller_id: self.controller_id(),
+            ..MetadataResponse::default()
+        };
+        if request.include_cluster_authorized_operations && (8..=10).contains(&version) {
+            response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        }
+        response
+    }
+
     fn metadata_topic(&self, topic: &TopicImage, version: i16) -> MetadataResponseTopic {
         let partition = |(index, partition): (i32, &std::sync::Arc<PartitionImage>)| {
             self.metadata_partition(index, partition, version)
@@ -235,20 +247,22 @@ impl ClusterView<'_> {
             return refused_partitions(request);
         }
         let from = cursor.map_or("", |cursor| cursor.topic_name.as_str());
-        let all = request.topics.is_empty();
-        let names: BTreeSet<&str> = if all {
-            self.image
-                .topics()
-                .map(|topic| &*topic.name)
-                .filter(|name| *name >= from)
-                .collect()
+        let mut remaining = usize::try_from(limit.min(request.response_partition_limit))
+            .unwrap_or(0)
+            .max(1);
+        let names: BTreeSet<&str> = if request.topics.is_empty() {
+            let names = self.image.topics().map(|topic| &*topic.name);
+            let mut names: Vec<&str> = names.filter(|name| *name >= from).collect();
+            // A topic has a partition, so this page and its cursor name no more than these: the others are not sorted.
+            if names.len() > remaining + 1 {
+                names.select_nth_unstable(remaining);
+                names.truncate(remaining + 1);
+            }
+            names.into_iter().collect()
         } else {
             let names = request.topics.iter().map(|topic| topic.name.as_str());
             names.filter(|name| *name >= from).collect()
         };
-        let mut remaining = usize::try_from(limit.min(request.response_partition_limit))
-            .unwrap_or(0)
-            .max(1);
         let mut response = DescribeTopicPartitionsResponse::default();
         for name in names {
             if remaining == 0 {

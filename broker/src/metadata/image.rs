@@ -21,8 +21,9 @@ use corelog_net::wire::records::{
 
 use super::quorum::Quorum;
 use super::record::MetadataRecord;
-use super::sharded::{Bucketed, ShardedMap, spread};
+use super::sharded::{Bucketed, InOrder, ShardedMap, spread};
 use super::snapshot::SnapshotId;
+use super::topic_name;
 use crate::config::ConfigMap;
 
 /// What settings belong to; the numbers are the protocol's.
@@ -84,25 +85,26 @@ impl ConfigResource {
 
 impl Bucketed for ConfigResource {
     fn bucket(&self) -> u8 {
-        spread(self.name.as_bytes())
+        spread(self.name.bytes())
     }
 }
 
 impl Bucketed for Arc<str> {
     fn bucket(&self) -> u8 {
-        spread(self.as_bytes())
+        str::bucket(self)
     }
 }
 
 impl Bucketed for str {
+    /// Names that collide ([`topic_name::collides`]) share a bucket, so that who looks for one looks at one bucket.
     fn bucket(&self) -> u8 {
-        spread(self.as_bytes())
+        spread(topic_name::folded(self))
     }
 }
 
 impl Bucketed for Uuid {
     fn bucket(&self) -> u8 {
-        spread(&self.0)
+        spread(self.0.iter().copied())
     }
 }
 
@@ -361,6 +363,15 @@ impl Image {
         self.topics.get(name)
     }
 
+    /// A topic of another name that would share the names of its metrics.
+    #[must_use]
+    pub fn colliding_topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
+        let mut beside = self.topics.beside(name);
+        beside
+            .find(|(other, _)| ***other != *name && topic_name::collides(other, name))
+            .map(|(_, topic)| topic)
+    }
+
     /// A topic by id.
     #[must_use]
     pub fn topic_by_id(&self, id: Uuid) -> Option<&Arc<TopicImage>> {
@@ -380,6 +391,11 @@ impl Image {
             .into_iter()
             .map(|(_, topic)| topic)
             .collect()
+    }
+
+    /// All topics by name, found as they are asked for.
+    pub(super) fn topics_in_order(&self) -> InOrder<'_, Arc<str>, Arc<TopicImage>> {
+        self.topics.in_order()
     }
 
     /// Number of topics.

@@ -11,7 +11,10 @@
 //! stays this short. Bucket maps are ordered, so hostile names cannot degrade them.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::collections::{BTreeMap, btree_map};
+use std::fmt;
 use std::sync::Arc;
 
 /// Keys that know their bucket; a borrowed form must name the same one.
@@ -68,6 +71,11 @@ impl<K: Bucketed + Clone, V: Clone> ShardedMap<K, V> {
         self.buckets[usize::from(key.bucket())].get(key)
     }
 
+    /// All entries in the bucket of a key, whether it is there or not.
+    pub fn beside<Q: Bucketed + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (&K, &V)> {
+        self.buckets[usize::from(key.bucket())].iter()
+    }
+
     /// Sets a value; returns the one before.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let before = self.bucket_mut(&key).insert(key, value);
@@ -96,6 +104,18 @@ impl<K: Bucketed + Clone, V: Clone> ShardedMap<K, V> {
             .flat_map(|bucket| -> btree_map::Iter<'_, K, V> { bucket.iter() })
     }
 
+    /// All entries in the keys' order, found as they are asked for: the first costs no more than the others.
+    pub fn in_order(&self) -> InOrder<'_, K, V> {
+        let mut heads = BinaryHeap::with_capacity(BUCKETS);
+        for bucket in self.buckets.iter() {
+            let mut rest = bucket.iter();
+            if let Some(first) = rest.next() {
+                heads.push(Head { first, rest });
+            }
+        }
+        InOrder { heads }
+    }
+
     /// All entries in the keys' order.
     #[must_use]
     pub fn sorted(&self) -> Vec<(&K, &V)> {
@@ -110,14 +130,97 @@ impl<K: Bucketed + Clone, V: Clone> ShardedMap<K, V> {
     }
 }
 
+/// A map's entries in the keys' order.
+pub struct InOrder<'a, K, V> {
+    heads: BinaryHeap<Head<'a, K, V>>,
+}
+
+impl<K, V> fmt::Debug for InOrder<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InOrder({} buckets left)", self.heads.len())
+    }
+}
+
+impl<'a, K: Ord, V> Iterator for InOrder<'a, K, V> {
+    type Item = (&'a K, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut head = self.heads.peek_mut()?;
+        let next = head.rest.next();
+        Some(match next {
+            Some(next) => std::mem::replace(&mut head.first, next),
+            None => PeekMut::pop(head).first,
+        })
+    }
+}
+
+/// What is left of a bucket.
+struct Head<'a, K, V> {
+    first: (&'a K, &'a V),
+    rest: btree_map::Iter<'a, K, V>,
+}
+
+impl<K: Ord, V> Ord for Head<'_, K, V> {
+    /// The heap gives the greatest, we want the least.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.first.0.cmp(self.first.0)
+    }
+}
+
+impl<K: Ord, V> PartialOrd for Head<'_, K, V> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: Ord, V> PartialEq for Head<'_, K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<K: Ord, V> Eq for Head<'_, K, V> {}
+
 /// Spreads bytes over buckets (FNV-1a, folded).
 #[must_use]
-pub fn spread(bytes: &[u8]) -> u8 {
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+pub fn spread(bytes: impl Iterator<Item = u8>) -> u8 {
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     let [a, b, c, d] = hash.to_be_bytes();
     a ^ b ^ c ^ d
 }
 
 const BUCKETS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::ShardedMap;
+
+    #[test]
+    fn order_is_the_keys_whatever_the_bucket() {
+        let mut map: ShardedMap<Arc<str>, usize> = ShardedMap::default();
+        assert!(map.in_order().next().is_none());
+        for number in 0..2_000_usize {
+            map.insert(format!("topic-{}", number * 7_919 % 2_000).into(), number);
+        }
+        let all: Vec<_> = map.in_order().collect();
+        assert_eq!(all.len(), 2_000);
+        assert_eq!(all, map.sorted());
+    }
+
+    #[test]
+    fn names_that_collide_stand_beside_each_other() {
+        let mut map: ShardedMap<Arc<str>, ()> = ShardedMap::default();
+        for number in 0..1_000 {
+            map.insert(format!("a.b_{number}").into(), ());
+        }
+        assert!(map.beside("a_b.77").any(|(name, ())| **name == *"a.b_77"));
+        assert!(
+            map.beside("a_b.77").count() < 100,
+            "one bucket, not the map"
+        );
+    }
+}

@@ -29,11 +29,16 @@ pub fn validate(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A name in which `.` and `_` are the same: two topics whose names are equal so would share the
-/// names of their metrics.
+/// The bytes of a name in which `.` and `_` are the same.
+pub fn folded(name: &str) -> impl Iterator<Item = u8> + '_ {
+    let fold = |byte| if byte == b'.' { b'_' } else { byte };
+    name.bytes().map(fold)
+}
+
+/// Whether two topics of these names would share the names of their metrics.
 #[must_use]
-pub fn collision_key(name: &str) -> String {
-    name.replace('.', "_")
+pub fn collides(one: &str, other: &str) -> bool {
+    one.len() == other.len() && folded(one).eq(folded(other))
 }
 
 /// Room for `-partition` and a suffix in a file name of 255 bytes.

@@ -248,6 +248,8 @@ families! {
         "Requests of other shards that wait to be taken.";
     MESH_CALLS Gauge "corelog_shard_mesh_calls" ["shard"]
         "Calls of a shard to others that wait for their answer, long polls included.";
+    MESH_MESSAGES Counter "corelog_shard_mesh_messages_total" ["shard"]
+        "Messages that a shard has sent to others, answers included.";
     REQUEST_MEMORY Gauge "corelog_shard_request_bytes" ["shard"]
         "Bytes of requests that a shard holds, arriving or being handled.";
 

@@ -479,6 +479,7 @@ fn shards(text: &mut Text, samples: &[Sample]) {
     by_shard(text, names::MESH_CALLS, samples, |one| {
         one.mesh_calls as u64
     });
+    by_shard(text, names::MESH_MESSAGES, samples, |one| one.mesh_messages);
     by_shard(text, names::REQUEST_MEMORY, samples, |one| {
         let network = one.network.as_ref();
         network.map_or(0, |network| network.request_bytes as u64)

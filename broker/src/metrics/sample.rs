@@ -166,6 +166,7 @@ pub(crate) struct Sample {
     pub(crate) load: f64,
     pub(crate) mesh_queue: usize,
     pub(crate) mesh_calls: usize,
+    pub(crate) mesh_messages: u64,
     pub(crate) apis: Vec<ApiSample>,
     /// Of all partitions there were.
     pub(crate) traffic: TrafficSample,
@@ -271,6 +272,7 @@ impl Shard {
             load,
             mesh_queue: self.mesh.queued(),
             mesh_calls: self.mesh.calls(),
+            mesh_messages: self.mesh.sent(),
             apis: apis.filter_map(api).collect(),
             traffic: TrafficSample::of(&metrics.traffic),
             topics: Vec::new(),

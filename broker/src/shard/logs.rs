@@ -213,12 +213,18 @@ impl Shard {
                 .collect();
             self.topics_deleted(&names);
         }
-        let concerns = |resource: &ConfigResource| {
-            resource.kind == ResourceType::Topic.code()
-                || resource.kind == ResourceType::Broker.code()
-        };
-        if delta.configs.iter().any(concerns) {
+        let is_of =
+            |kind: ResourceType| move |resource: &&ConfigResource| resource.kind == kind.code();
+        if delta
+            .configs
+            .iter()
+            .any(|one| is_of(ResourceType::Broker)(&one))
+        {
             self.settings_changed(&image);
+        } else {
+            for resource in delta.configs.iter().filter(is_of(ResourceType::Topic)) {
+                self.topic_settings_changed(&image, &resource.name);
+            }
         }
     }
 
@@ -233,6 +239,7 @@ impl Shard {
         let topic_id = TopicId(topic.id.0);
         let expiration = self.live_config().producer_id_expiration_ms;
         let mut settings = None;
+        let mut loads = None;
         for (number, partition) in topic.numbered() {
             let ours = owner(topic_id, number, self.shards) == self.index
                 && partition.replicas.contains(&self.config.node_id);
@@ -247,7 +254,7 @@ impl Shard {
                 partition: number,
             };
             let assigned = partition.directory(self.config.node_id).unwrap_or_default();
-            match self.place(&name, assigned, checkpoints, wanted) {
+            match self.place(&name, assigned, checkpoints, wanted, &mut loads) {
                 Ok((directory, open)) => wanted.push(Wanted {
                     topic_id,
                     leader_epoch: LeaderEpoch(partition.leader_epoch),
@@ -279,6 +286,7 @@ impl Shard {
         assigned: Uuid,
         checkpoints: Option<&Checkpoints>,
         wanted: &[Wanted],
+        loads: &mut Option<Vec<usize>>,
     ) -> Result<(usize, Option<Open>), String> {
         let disks = self.allowances.disks();
         if let Some(all) = checkpoints {
@@ -304,23 +312,24 @@ impl Shard {
                 "partition={name} was in a directory (id {assigned}) that this node no longer has: it begins anew, empty"
             );
         }
-        self.emptiest(wanted)
-            .map(|at| (at, None))
-            .ok_or_else(|| "all log directories are offline".to_owned())
+        let loads = loads.get_or_insert_with(|| self.loads(wanted));
+        let at = disks::least_loaded(loads, |at| disks.condition(at) == Condition::Usable)
+            .or_else(|| disks::least_loaded(loads, |at| !disks.is_offline(at)))
+            .ok_or_else(|| "all log directories are offline".to_owned())?;
+        loads[at] += 1;
+        Ok((at, None))
     }
 
-    /// The log directory with the fewest partitions of this shard.
-    fn emptiest(&self, wanted: &[Wanted]) -> Option<usize> {
-        let mut counts = vec![0_usize; self.directories.len()];
+    /// How many partitions of this shard lie in each log directory, those counted that will.
+    fn loads(&self, wanted: &[Wanted]) -> Vec<usize> {
+        let mut loads = vec![0_usize; self.directories.len()];
         for partition in self.partitions.borrow().values() {
-            counts[partition.directory.get()] += 1;
+            loads[partition.directory.get()] += 1;
         }
         for one in wanted {
-            counts[one.directory] += 1;
+            loads[one.directory] += 1;
         }
-        let disks = self.allowances.disks();
-        disks::least_loaded(&counts, |at| disks.condition(at) == Condition::Usable)
-            .or_else(|| disks::least_loaded(&counts, |at| !disks.is_offline(at)))
+        loads
     }
 
     /// Opens or creates logs, many at once. `at_start` counts the progress of the broker's start.
@@ -561,7 +570,25 @@ impl Shard {
         }
     }
 
-    /// Settings of topics or defaults changed: every log goes by the new ones.
+    /// Settings of one topic changed: its logs go by the new ones. The others are not looked at: a client that creates
+    /// its topics with settings would make each of them dearer than the one before.
+    fn topic_settings_changed(&self, image: &Image, name: &str) {
+        let Some(topic) = image.topic(name) else {
+            return;
+        };
+        let topic_id = TopicId(topic.id.0);
+        self.forget_topic_config(topic_id);
+        let expiration = self.live_config().producer_id_expiration_ms;
+        let settings = Arc::new(self.resolve(image, name).log_settings(expiration));
+        for (number, _) in topic.numbered() {
+            if let Some(partition) = self.partition(topic_id, number) {
+                let mut log = partition.log.borrow_mut();
+                log.set_settings(Arc::clone(&settings));
+            }
+        }
+    }
+
+    /// Defaults changed: every log goes by the new ones.
     fn settings_changed(&self, image: &Image) {
         self.topic_configs.borrow_mut().clear();
         self.dynamic_settings(image);

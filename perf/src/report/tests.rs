@@ -210,3 +210,36 @@ fn an_empty_result_makes_a_page_all_the_same() {
     assert!(report.charts().is_empty());
     assert!(report.page().contains("## x"));
 }
+
+#[test]
+fn curves_are_drawn_and_what_grows_too_fast_is_marked() {
+    let points = |values: [f64; 3]| json!([{"x": 1, "cpu": values[0]}, {"x": 100, "cpu": values[1]}, {"x": 10_000, "cpu": values[2]}]);
+    let result = json!({
+        "command": "scaling", "commit": "c", "machine": {}, "quick": true,
+        "curves": [{
+            "name": "produce", "section": "Parts", "title": "Produce | it", "x": "partitions", "note": "why", "disk": "disk",
+            "metrics": [{"name": "cpu", "title": "CPU", "unit": "µs", "grows": 0.0}, {"name": "none", "title": "Not there", "unit": "s", "grows": 1.0}],
+            "brokers": {
+                "corelog": {"points": points([10.0, 11.0, 12.0]), "power": {"cpu": 0.02}, "error": null},
+                "kafka": {"points": points([50.0, 60.0, 900.0]), "power": {"cpu": 0.59}, "error": "it is\nout of memory"},
+            },
+        }],
+    });
+    let report = Report::new("Scaling", &[("2026-11-21-scaling".to_owned(), result)]);
+    let page = report.page();
+    assert!(
+        page.contains("| Corelog: CPU, µs | 10 | 11 | 12 | 0.02 |"),
+        "{page}"
+    );
+    assert!(
+        page.contains("| Kafka: CPU, µs | 50 | 60 | 900 | **0.59** |"),
+        "{page}"
+    );
+    assert!(page.contains("Kafka went no further: out of memory") && page.contains("A quick run"));
+    assert!(!page.contains("Not there"), "{page}");
+    let names: Vec<&str> = report.charts().iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["produce-us.svg", "produce-beside.svg"]);
+    for (_, chart) in report.charts() {
+        assert_well_formed(chart);
+    }
+}

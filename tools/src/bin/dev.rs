@@ -27,6 +27,8 @@ const USAGE: &str = "usage: cargo dev <command>
                             transactions while broker and members die, see broker/tests/exactly_once
   compare [--quick] [--only NAME,…] [--rounds N] [--list]
                             speed and cost beside Apache Kafka, see perf/compare
+  scaling [--quick] [--only NAME,…] [--kafka] [--up-to X] [--list]
+                            what a request costs as partitions, connections, metadata and shards grow, see perf/scaling
   compare-tools             Kafka's tools and corelog against a Kafka and this broker, see tools/tests/compare-tools
   crash [--rounds N] [--seed N]
                             kill -9 under load, 200 rounds, against a release build
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "adopt" => script(root, "adopt", rest),
         "exactly-once" => script(root, "exactly_once", rest),
         "compare" => run_script(root, "perf/compare/run", rest),
+        "scaling" => run_script(root, "perf/scaling/run", rest),
         "compare-tools" => run_script(root, "tools/tests/compare-tools", rest),
         "crash" => crash::run(root, rest),
         "ci" => ci::run(root, rest),

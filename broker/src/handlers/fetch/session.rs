@@ -45,6 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) size_max: usize,
     /// What the last response said of it: high watermark and log start offset.
     told: (i64, i64),
+    /// Where its session keeps it, as far as it knows.
+    slot: usize,
 }
 
 impl Wanted {
@@ -64,6 +66,7 @@ impl Wanted {
             last_fetched_epoch,
             size_max,
             told: (-1, -1),
+            slot: usize::MAX,
         }
     }
 }
@@ -72,10 +75,13 @@ struct Session {
     epoch: i32,
     by_id: bool,
     used: Instant,
-    /// In the order in which they are served; those that got data move to the end, so that one busy
-    /// partition cannot starve the rest under the response limit.
+    /// In the order in which they came; each knows its slot.
     wanted: Vec<Wanted>,
-    places: Map<(TopicKey, i32), usize>,
+    /// Slots in the order in which they are served; those that got data move to the end, so that one busy
+    /// partition cannot starve the rest under the response limit. They are moved with every fetch that brings
+    /// something, so this is all that moves: partitions of a large session stay where they are.
+    order: Vec<u32>,
+    slots: Map<(TopicKey, i32), usize>,
 }
 
 /// What a fetch request turned into.
@@ -171,7 +177,7 @@ impl Sessions {
             });
         }
         Ok(Resolved {
-            wanted: known.wanted.clone(),
+            wanted: known.in_order(),
             kind: Kind::Incremental { session },
         })
     }
@@ -189,12 +195,12 @@ impl Sessions {
         let Some(known) = self.by_number.get_mut(&session) else {
             return true;
         };
-        let Some(&place) = known.places.get(&(one.topic.clone(), one.partition)) else {
+        let Some(slot) = known.slot_of(one) else {
             return true;
         };
         let told = (high_watermark, log_start_offset);
-        let news = known.wanted[place].told != told;
-        known.wanted[place].told = told;
+        let news = known.wanted[slot].told != told;
+        known.wanted[slot].told = told;
         news || data
     }
 
@@ -206,27 +212,19 @@ impl Sessions {
         if served.is_empty() || served.len() == known.wanted.len() {
             return;
         }
+        let mut is_served = vec![false; known.wanted.len()];
+        for slot in served.iter().filter_map(|key| known.slots.get(key)) {
+            is_served[*slot] = true;
+        }
         let mut last = Vec::with_capacity(served.len());
-        for key in served {
-            if let Some(&place) = known.places.get(key) {
-                last.push(place);
+        known.order.retain(|slot| {
+            let stays = !is_served[index(*slot)];
+            if !stays {
+                last.push(*slot);
             }
-        }
-        last.sort_unstable();
-        let mut moved = Vec::with_capacity(last.len());
-        let mut next = last.iter().copied().peekable();
-        let mut kept = Vec::with_capacity(known.wanted.len());
-        for (place, one) in known.wanted.drain(..).enumerate() {
-            if next.peek() == Some(&place) {
-                next.next();
-                moved.push(one);
-            } else {
-                kept.push(one);
-            }
-        }
-        kept.append(&mut moved);
-        known.wanted = kept;
-        known.index();
+            stays
+        });
+        known.order.append(&mut last);
     }
 
     fn open(
@@ -252,7 +250,8 @@ impl Sessions {
             by_id,
             used: now,
             wanted: Vec::new(),
-            places: Map::default(),
+            order: Vec::new(),
+            slots: Map::default(),
         };
         for one in wanted {
             session.want(one.clone());
@@ -287,38 +286,66 @@ impl Sessions {
 impl Session {
     fn want(&mut self, one: Wanted) {
         let key = (one.topic.clone(), one.partition);
-        if let Some(&place) = self.places.get(&key) {
-            let told = self.wanted[place].told;
-            self.wanted[place] = Wanted { told, ..one };
+        if let Some(&slot) = self.slots.get(&key) {
+            let told = self.wanted[slot].told;
+            self.wanted[slot] = Wanted { told, slot, ..one };
         } else {
-            self.places.insert(key, self.wanted.len());
-            self.wanted.push(one);
+            let slot = self.wanted.len();
+            self.slots.insert(key, slot);
+            self.order.push(number(slot));
+            self.wanted.push(Wanted { slot, ..one });
         }
+    }
+
+    fn in_order(&self) -> Vec<Wanted> {
+        let wanted = |slot: &u32| self.wanted[index(*slot)].clone();
+        self.order.iter().map(wanted).collect()
+    }
+
+    /// Where a partition is now: mostly where it was when it was asked for.
+    fn slot_of(&self, one: &Wanted) -> Option<usize> {
+        let is_there = self
+            .wanted
+            .get(one.slot)
+            .is_some_and(|found| found.partition == one.partition && found.topic == one.topic);
+        if is_there {
+            return Some(one.slot);
+        }
+        let key = (one.topic.clone(), one.partition);
+        self.slots.get(&key).copied()
     }
 
     fn forget(&mut self, forgotten: impl Iterator<Item = (TopicKey, i32)>) {
-        let mut gone: Vec<usize> = forgotten
-            .filter_map(|key| self.places.remove(&key))
-            .collect();
-        if gone.is_empty() {
+        let mut is_gone = vec![false; self.wanted.len()];
+        let mut any = false;
+        for slot in forgotten.filter_map(|key| self.slots.remove(&key)) {
+            is_gone[slot] = true;
+            any = true;
+        }
+        if !any {
             return;
         }
-        gone.sort_unstable();
-        let mut place = 0;
-        self.wanted.retain(|_| {
-            place += 1;
-            gone.binary_search(&(place - 1)).is_err()
-        });
-        self.index();
-    }
-
-    fn index(&mut self) {
-        self.places.clear();
-        for (place, one) in self.wanted.iter().enumerate() {
-            self.places
-                .insert((one.topic.clone(), one.partition), place);
+        // Slots close up: what is left begins anew, in the order in which it is served.
+        let mut before = std::mem::take(&mut self.wanted)
+            .into_iter()
+            .map(Some)
+            .collect::<Vec<_>>();
+        let order = std::mem::take(&mut self.order);
+        self.slots.clear();
+        for slot in order.into_iter().map(index).filter(|slot| !is_gone[*slot]) {
+            if let Some(one) = before[slot].take() {
+                self.want(one);
+            }
         }
     }
+}
+
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("so many partitions would be 300 GB of session")
+}
+
+fn index(slot: u32) -> usize {
+    slot as usize
 }
 
 /// Epochs wrap around past the largest to 1: 0 begins a session.

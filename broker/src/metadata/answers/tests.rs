@@ -10,7 +10,7 @@ use corelog_net::wire::records::{
 };
 use corelog_net::wire::{Message, Uuid};
 
-use super::{ClusterView, MetadataAnswer};
+use super::{AllTopics, ClusterView, MetadataAnswer};
 use crate::metadata::Image;
 
 fn image() -> Image {
@@ -303,5 +303,103 @@ fn the_cluster() {
         assert_eq!((response.error_code, response.controller_id), (code, -1));
         assert_eq!(response.error_message.as_deref(), Some(message));
         assert_eq!(response.endpoint_type, 1);
+    }
+}
+
+#[test]
+fn all_topics_in_pieces_are_the_message_in_every_version() {
+    let mut image = image();
+    for number in 100..150_u8 {
+        let topic_id = Uuid([number; 16]);
+        let record = TopicRecord {
+            name: format!("topic-{}", u32::from(number) * 37 % 100),
+            topic_id,
+            ..Default::default()
+        };
+        image.apply(&record.into()).expect("it fits");
+        // Topics of no partition, of some, and one of more than a piece holds.
+        let count = match number {
+            117 => 5_000,
+            number => i32::from(number) % 4,
+        };
+        for partition_id in 0..count {
+            let record = PartitionRecord {
+                partition_id,
+                topic_id,
+                // Broker 2 is not there.
+                replicas: vec![1, 2],
+                isr: vec![1],
+                leader: 1 + partition_id % 2,
+                ..PartitionRecord::default()
+            };
+            image.apply(&record.into()).expect("it fits");
+        }
+    }
+    for version in 0..=13 {
+        for wanted in [false, true] {
+            let request = MetadataRequest {
+                topics: (version == 0).then(Vec::new),
+                include_topic_authorized_operations: wanted && version >= 8,
+                include_cluster_authorized_operations: wanted,
+                ..MetadataRequest::default()
+            };
+            assert!(super::is_all_asked(&request, version));
+            let whole = view(&image).metadata(&request, version).response;
+            let whole = whole.to_vec(version).expect("it can be written");
+            let mut pieces = Vec::new();
+            let mut all = AllTopics::begin(view(&image), &request, version, &mut pieces)
+                .expect("it can be written");
+            let mut count = 1;
+            while !all.piece(&mut pieces).expect("it can be written") {
+                count += 1;
+            }
+            assert!(pieces == whole, "version {version}");
+            assert!(count > 2, "{count} pieces");
+        }
+    }
+}
+
+#[test]
+fn pages_of_all_topics_are_in_order_and_leave_none_out() {
+    let mut image = Image::default();
+    for number in 0..100_u8 {
+        let topic_id = Uuid([number + 1; 16]);
+        let record = TopicRecord {
+            name: format!("topic-{}", u32::from(number) * 37 % 100),
+            topic_id,
+            ..Default::default()
+        };
+        image.apply(&record.into()).expect("it fits");
+        for partition_id in 0..=(i32::from(number) % 3) {
+            let record = PartitionRecord {
+                partition_id,
+                topic_id,
+                ..PartitionRecord::default()
+            };
+            image.apply(&record.into()).expect("it fits");
+        }
+    }
+    for limit in [1, 2, 7, 1_000] {
+        let mut request = DescribeTopicPartitionsRequest {
+            response_partition_limit: limit,
+            ..Default::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = view(&image).topic_partitions(&request, 2_000);
+            for topic in page.topics {
+                let name = topic.name.expect("it has a name");
+                let numbers = topic.partitions.iter().map(|one| one.partition_index);
+                found.extend(numbers.map(|number| (name.clone(), number)));
+            }
+            let Some(next) = page.next_cursor else { break };
+            request.cursor = Some(RequestCursor {
+                topic_name: next.topic_name,
+                partition_index: next.partition_index,
+                ..RequestCursor::default()
+            });
+        }
+        assert_eq!(found.len(), image.partition_count());
+        assert!(found.is_sorted() && found.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

@@ -148,3 +148,31 @@ fn epochs_wrap_to_one() {
     assert_eq!(next_epoch(i32::MAX), 1);
     assert_eq!(next_epoch(1), 2);
 }
+
+#[test]
+fn what_is_forgotten_leaves_the_order_and_what_was_told() {
+    let mut client = Client::new(10);
+    let all = (0..5).map(|partition| wanted(partition, 0)).collect();
+    client.ask(0, (0, 0), all, &[]).unwrap();
+    let asked = client.ask(1, (7, 1), vec![], &[]).unwrap();
+    for one in &asked.wanted {
+        assert!(client.sessions.tell(7, one, 3, 0, false), "it is news");
+    }
+    let name = |partition| (TopicKey::Name("t".into()), partition);
+    client.sessions.rotate(7, &[name(1), name(3)]);
+    let less = client
+        .ask(2, (7, 2), vec![wanted(9, 0)], &[0, 3])
+        .unwrap()
+        .wanted;
+    let order: Vec<i32> = less.iter().map(|one| one.partition).collect();
+    assert_eq!(order, [2, 4, 1, 9]);
+    let news: Vec<bool> = less
+        .iter()
+        .map(|one| client.sessions.tell(7, one, 3, 0, false))
+        .collect();
+    assert_eq!(news, [false, false, false, true]);
+    // Who was asked before the slots closed up finds its partition all the same.
+    assert!(!client.sessions.tell(7, &asked.wanted[4], 3, 0, false));
+    assert!(client.sessions.tell(7, &asked.wanted[4], 4, 0, false));
+    assert_eq!(client.sessions.counts(), (1, 4));
+}
