@@ -392,6 +392,30 @@ impl Client {
             .map_or(Uuid::ZERO, |topic| topic.id)
     }
 
+    /// The name of a topic by its id: as it is known, or else as a broker says; none when the brokers do not have it. From
+    /// then on refreshes include it.
+    pub async fn topic_name(&self, id: Uuid) -> Result<Option<String>, CallError> {
+        if let Some(name) = self.metadata().name_of(id) {
+            return Ok(Some(name.to_owned()));
+        }
+        let request = MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                topic_id: id,
+                name: None,
+                ..MetadataRequestTopic::default()
+            }]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let response = self.call_any(&request).await?;
+        self.metadata.borrow_mut().learn(response, now());
+        let name = self.metadata().name_of(id).map(str::to_owned);
+        if let Some(name) = &name {
+            self.wanted.borrow_mut().insert(name.clone());
+        }
+        Ok(name)
+    }
+
     /// When the metadata was last learned.
     pub fn metadata_learned(&self) -> Option<Instant> {
         self.metadata().learned()

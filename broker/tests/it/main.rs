@@ -19,6 +19,7 @@ mod client;
 mod compaction;
 mod compression;
 mod configs;
+mod consumer_client;
 mod consumer_groups;
 mod delete_records;
 mod deploy;

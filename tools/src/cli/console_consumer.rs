@@ -163,6 +163,7 @@ impl Plan {
             all.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
         }
         let mut consumer = properties::consumer_config(&all).map_err(fault)?;
+        properties::group_protocol(&all).map_err(fault)?;
         let start = match consumer.reset {
             Reset::Earliest => Start::Earliest,
             Reset::Latest | Reset::Fail => Start::Latest,
@@ -198,7 +199,10 @@ impl Plan {
             what,
             client: properties::client_config(&all).map_err(fault)?,
             consumer,
-            group: group.map(|group| group_config(group, &all)),
+            group: group
+                .map(|group| properties::group_config(&group, &all))
+                .transpose()
+                .map_err(fault)?,
             formatter,
             messages_max: given
                 .parsed::<i64>("max-messages")
@@ -258,7 +262,20 @@ impl Plan {
                     Topics::Like(_) => names(topics, client).await?,
                 };
                 consumer.subscribe(group);
-                Ok(None)
+                if let Topics::Named(_) = topics {
+                    return Ok(None);
+                }
+                // A pattern is this client's affair, as it is of Kafka's tool, which matches names by Java's rules.
+                let (topics, client) = (topics.clone(), Rc::clone(client));
+                let consumer = Rc::clone(consumer);
+                Ok(Some(spawn("console.topics", async move {
+                    loop {
+                        sleep(LOOK_AGAIN).await;
+                        if let Ok(names) = names(&topics, &client).await {
+                            consumer.set_topics(names);
+                        }
+                    }
+                })))
             }
             (What::Topics(topics), None) => {
                 let start = match self.consumer.reset {
@@ -435,35 +452,6 @@ fn one_group(found: [Option<&str>; 3]) -> Result<Option<String>, Refusal> {
         )));
     }
     Ok(groups.first().map(|group| (*group).to_owned()))
-}
-
-fn group_config(group: String, properties: &Properties) -> GroupConfig {
-    let mut config = GroupConfig::new(group, Vec::<String>::new());
-    config.instance = properties.get("group.instance.id").cloned();
-    let ms = |name: &str| {
-        properties
-            .get(name)
-            .and_then(|value| value.trim().parse().ok())
-            .map(Duration::from_millis)
-    };
-    if let Some(session) = ms("session.timeout.ms") {
-        config.session_timeout = session;
-    }
-    if let Some(heartbeat) = ms("heartbeat.interval.ms") {
-        config.heartbeat = heartbeat;
-    }
-    if let Some(interval) = ms("max.poll.interval.ms") {
-        config.rebalance_timeout = interval;
-    }
-    config.auto_commit = if properties
-        .get("enable.auto.commit")
-        .is_some_and(|on| on == "false")
-    {
-        None
-    } else {
-        Some(ms("auto.commit.interval.ms").unwrap_or(Duration::from_secs(5)))
-    };
-    config
 }
 
 fn start_of(offset: &str) -> Result<Start, Refusal> {

@@ -225,6 +225,7 @@ fn request(given: &Given, interval: Duration) -> Result<Request, String> {
         Some(group) => group.to_owned(),
         None => format!("perf-consumer-{}", std::process::id() % 100_000),
     };
+    let group_config = properties::group_config(&group, &all)?;
     let timeout = given.parsed("timeout")?.unwrap_or(10_000);
     let interval = given
         .parsed("reporting-interval")?
@@ -233,7 +234,7 @@ fn request(given: &Given, interval: Duration) -> Result<Request, String> {
         load: ConsumeLoad {
             topics: vec![given.one("topic")?.unwrap_or_default().to_owned()],
             records,
-            group: (!given.has("no-group")).then_some(group),
+            group: (!given.has("no-group")).then_some(group_config),
             from_latest: given.has("from-latest"),
             timeout: Duration::from_millis(timeout),
             client: properties::client_config(&all)?,

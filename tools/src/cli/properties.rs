@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use corelog_storage::batch::{Codec, Compression};
 
-use crate::client::consumer::{ConsumerConfig, Isolation, Reset};
+use crate::client::consumer::{Assignor, ConsumerConfig, GroupConfig, Isolation, Protocol, Reset};
 use crate::client::producer::{Acks, ProducerConfig};
 use crate::client::{ClientConfig, split_address};
 
@@ -245,6 +245,66 @@ pub fn consumer_config(properties: &Properties) -> Result<ConsumerConfig, String
         config.check_crcs = value != "false";
     }
     Ok(config)
+}
+
+/// How a consumer is a member of this group; the topics are the caller's.
+pub fn group_config(group: &str, properties: &Properties) -> Result<GroupConfig, String> {
+    let mut config = GroupConfig::new(group, Vec::<String>::new());
+    config.protocol = group_protocol(properties)?;
+    // Of several strategies a group settles on one that all members have: ours has one.
+    let strategy = properties.get("partition.assignment.strategy");
+    if strategy.is_some_and(|class| class.trim().ends_with("RoundRobinAssignor")) {
+        config.assignor = Assignor::RoundRobin;
+    }
+    config.instance = properties.get("group.instance.id").cloned();
+    config.remote_assignor = properties.get("group.remote.assignor").cloned();
+    config.rack = properties
+        .get("client.rack")
+        .filter(|rack| !rack.is_empty())
+        .cloned();
+    set_ms(
+        properties,
+        "session.timeout.ms",
+        &mut config.session_timeout,
+    )?;
+    set_ms(properties, "heartbeat.interval.ms", &mut config.heartbeat)?;
+    set_ms(
+        properties,
+        "max.poll.interval.ms",
+        &mut config.rebalance_timeout,
+    )?;
+    let mut every = config.auto_commit.unwrap_or(Duration::from_secs(5));
+    set_ms(properties, "auto.commit.interval.ms", &mut every)?;
+    let commits = properties.get("enable.auto.commit").map(String::as_str);
+    config.auto_commit = (commits != Some("false")).then_some(every);
+    Ok(config)
+}
+
+/// `group.protocol`, with what may not stand beside it.
+pub fn group_protocol(properties: &Properties) -> Result<Protocol, String> {
+    let name = properties
+        .get("group.protocol")
+        .map_or("classic", String::as_str);
+    let (protocol, shown, strangers): (_, _, &[&str]) = if name.eq_ignore_ascii_case("consumer") {
+        let strangers = &[
+            "partition.assignment.strategy",
+            "heartbeat.interval.ms",
+            "session.timeout.ms",
+        ];
+        (Protocol::Consumer, "CONSUMER", strangers)
+    } else if name.eq_ignore_ascii_case("classic") {
+        (Protocol::Classic, "CLASSIC", &["group.remote.assignor"])
+    } else {
+        let why = "String must be one of (case insensitive): CONSUMER, CLASSIC";
+        return Err(invalid(name, "group.protocol", why));
+    };
+    match strangers
+        .iter()
+        .find(|name| properties.contains_key(**name))
+    {
+        Some(name) => Err(format!("{name} cannot be set when group.protocol={shown}")),
+        None => Ok(protocol),
+    }
 }
 
 fn invalid(value: &str, name: &str, why: &str) -> String {

@@ -16,7 +16,7 @@ use super::properties::{self, Properties};
 use super::session::{Fault, Printer, ended, lend, load};
 use super::{Out, time};
 use crate::client::Client;
-use crate::client::consumer::{Consumer, GroupConfig};
+use crate::client::consumer::{Consumer, Protocol};
 use crate::client::producer::{Delivery, NewRecord, Producer};
 
 /// Runs `verifiable-producer`.
@@ -209,27 +209,43 @@ async fn report(
 async fn consume(args: &Args, out: &Printer) -> Result<u8, Fault> {
     let topic = args.one("topic").unwrap_or_default();
     let group = args.one("group-id").unwrap_or_default();
-    if args
-        .one("group-protocol")
-        .is_some_and(|it| !it.eq_ignore_ascii_case("classic"))
-    {
-        return Err("this client speaks the classic group protocol only"
-            .to_owned()
-            .into());
-    }
+    let protocol = args.one("group-protocol").unwrap_or("classic");
+    let protocol = match protocol.to_ascii_uppercase().as_str() {
+        "CLASSIC" => Protocol::Classic,
+        "CONSUMER" => Protocol::Consumer,
+        other => {
+            // Java's words.
+            let what = "No enum constant org.apache.kafka.clients.consumer.GroupProtocol";
+            return Err(format!("{what}.{other}").into());
+        }
+    };
     let mut all = properties_of(args, "consumer.config")?;
+    let flag = |name: &str| args.one(name).map(str::to_owned);
+    all.extend(flag("group-instance-id").map(|id| ("group.instance.id".to_owned(), id)));
+    if protocol == Protocol::Consumer {
+        all.insert("group.protocol".to_owned(), "consumer".to_owned());
+        let assignor = flag("group-remote-assignor");
+        all.extend(assignor.map(|name| ("group.remote.assignor".to_owned(), name)));
+    } else {
+        all.insert("group.protocol".to_owned(), "classic".to_owned());
+    }
+    if protocol == Protocol::Classic {
+        let strategy = flag("assignment-strategy");
+        all.extend(strategy.map(|name| ("partition.assignment.strategy".to_owned(), name)));
+    }
+    if let Some(ms) = args.number::<i64>("session-timeout")
+        && ms >= 0
+    {
+        all.insert("session.timeout.ms".to_owned(), ms.to_string());
+    }
+    let on = args.has("enable-autocommit").to_string();
+    all.insert("enable.auto.commit".to_owned(), on);
     let reset = args.one("reset-policy").unwrap_or("earliest");
     all.insert("auto.offset.reset".to_owned(), reset.to_owned());
     let client = connect(&all).await?;
     let consumer = Consumer::new(&client, properties::consumer_config(&all)?);
-    let mut config = GroupConfig::new(group, [topic]);
-    config.instance = args.one("group-instance-id").map(str::to_owned);
-    if let Some(ms) = args.number::<u64>("session-timeout") {
-        config.session_timeout = Duration::from_millis(ms);
-    }
-    if !args.has("enable-autocommit") {
-        config.auto_commit = None;
-    }
+    let mut config = properties::group_config(group, &all)?;
+    config.topics = vec![topic.to_owned()];
     consumer.subscribe(config);
     let stop = interrupted();
     say(out, "startup_complete", json!({}));
@@ -248,18 +264,7 @@ async fn consume(args: &Args, out: &Printer) -> Result<u8, Fault> {
             .collect();
         current.sort();
         if current != assigned {
-            if !assigned.is_empty() {
-                say(
-                    out,
-                    "partitions_revoked",
-                    json!({ "partitions": partitions(&assigned) }),
-                );
-            }
-            say(
-                out,
-                "partitions_assigned",
-                json!({ "partitions": partitions(&current) }),
-            );
+            rebalanced(protocol, &assigned, &current, out);
             assigned = current;
         }
         let Some(chunk) = chunk else { continue };
@@ -326,6 +331,33 @@ async fn consume(args: &Args, out: &Printer) -> Result<u8, Fault> {
     say(out, "shutdown_complete", json!({}));
     say(out, "shutdown_requested", json!({}));
     Ok(0)
+}
+
+/// Says what was taken away and what was given: of the classic protocol all, of the newer one what differs.
+fn rebalanced(protocol: Protocol, before: &[(String, i32)], now: &[(String, i32)], out: &Printer) {
+    let without = |of: &[(String, i32)], others: &[(String, i32)]| match protocol {
+        Protocol::Classic => of.to_vec(),
+        Protocol::Consumer => {
+            let left = of.iter().filter(|place| !others.contains(place));
+            left.cloned().collect()
+        }
+    };
+    let revoked = without(before, now);
+    if !revoked.is_empty() {
+        say(
+            out,
+            "partitions_revoked",
+            json!({ "partitions": partitions(&revoked) }),
+        );
+    }
+    let assigned = without(now, before);
+    if !assigned.is_empty() || protocol == Protocol::Classic {
+        say(
+            out,
+            "partitions_assigned",
+            json!({ "partitions": partitions(&assigned) }),
+        );
+    }
 }
 
 async fn commit(consumer: &Consumer, topic: &str, partition: i32, offset: i64, out: &Printer) {
@@ -433,11 +465,15 @@ pub(super) const CONSUMER: Parser = Parser {
                            --bootstrap-server HOST1:PORT1[,HOST2:PORT2[...]]",
     args: &[
         TOPIC,
-        arg("group-protocol", Kind::Text, "classic"),
+        arg(
+            "group-protocol",
+            Kind::Text,
+            "classic (default) or consumer",
+        ),
         arg(
             "group-remote-assignor",
             Kind::Text,
-            "accepted; has no effect",
+            "what the broker assigns with, of the consumer protocol",
         ),
         arg("group-id", Kind::Text, "the group").required(),
         arg("group-instance-id", Kind::Text, "the static member's id"),
@@ -457,7 +493,7 @@ pub(super) const CONSUMER: Parser = Parser {
         arg(
             "assignment-strategy",
             Kind::Text,
-            "accepted; the range assignor is used",
+            "of the classic protocol: RangeAssignor or RoundRobinAssignor, with or without package",
         ),
         arg(
             "consumer.config",

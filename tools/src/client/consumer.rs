@@ -22,7 +22,7 @@ mod group;
 
 pub use super::admin::Isolation;
 pub use chunk::{Chunk, OwnedRecord, ReadError};
-pub use group::{Assignor, GroupConfig};
+pub use group::{Assignor, GroupConfig, Protocol};
 
 use fetcher::fetch_from;
 use group::Membership;
@@ -194,6 +194,13 @@ impl Consumer {
     pub fn subscribe(&self, group: GroupConfig) {
         let membership = Membership::start(&self.inner, group);
         *self.membership.borrow_mut() = Some(membership);
+    }
+
+    /// Has the group assign partitions of these topics from now on, in the place of those it was subscribed with.
+    pub fn set_topics(&self, topics: Vec<String>) {
+        if let Some(membership) = &*self.membership.borrow() {
+            membership.set_topics(topics);
+        }
     }
 
     /// Goes on reading a partition at another offset.
@@ -383,33 +390,95 @@ impl Inner {
         state.buffered = 0;
         state.partitions.clear();
         state.by_name.clear();
-        let mut names: BTreeSet<Rc<str>> = BTreeSet::new();
         for (topic, number, start) in partitions {
-            let name = names.get(topic.as_str()).cloned().unwrap_or_else(|| {
-                let name: Rc<str> = topic.as_str().into();
-                names.insert(Rc::clone(&name));
-                name
-            });
-            let position = match start {
-                Start::Offset(offset) => Some(*offset),
-                Start::Earliest | Start::Latest => None,
-            };
-            let slot = state.partitions.len();
-            state.by_name.insert((Rc::clone(&name), *number), slot);
-            state.partitions.push(PartitionState {
-                topic: name,
-                number: *number,
-                leader: None,
-                position,
-                start: *start,
-                consumed: position,
-                generation: state.generation,
-                buffered: 0,
-                high_watermark: -1,
-                retry_at: None,
-            });
+            Self::add(state, topic, *number, *start);
         }
         Self::wake(this, state);
+    }
+
+    /// Gives out nothing more of these partitions; their consumed offsets stay until [`Inner::change`] takes them away.
+    fn halt(&self, partitions: &[(String, i32)]) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.generation += 1;
+        for (topic, number) in partitions {
+            let key = (Rc::from(topic.as_str()), *number);
+            if let Some(slot) = state.by_name.get(&key).copied() {
+                let partition = &mut state.partitions[slot];
+                partition.generation = state.generation;
+                partition.retry_at = Some(Instant::MAX);
+                partition.buffered = 0;
+            }
+        }
+        let partitions = &state.partitions;
+        state
+            .chunks
+            .retain(|(slot, generation, _)| partitions[*slot].generation == *generation);
+        state.buffered = state.chunks.iter().map(|(_, _, chunk)| chunk.size()).sum();
+    }
+
+    /// Reads no longer what is removed, and also what is added. What was fetched of the others stays; what is under way
+    /// is fetched again, as places in the list move.
+    fn change(this: &Rc<Self>, removed: &[(String, i32)], added: &[(String, i32, Start)]) {
+        let mut state = this.state.borrow_mut();
+        let state = &mut *state;
+        state.generation += 1;
+        let removed: BTreeSet<(&str, i32)> = removed
+            .iter()
+            .map(|(topic, number)| (topic.as_str(), *number))
+            .collect();
+        let before = std::mem::take(&mut state.partitions);
+        let mut moved: Vec<Option<(usize, u64)>> = Vec::with_capacity(before.len());
+        state.by_name.clear();
+        for mut partition in before {
+            if removed.contains(&(&*partition.topic, partition.number)) {
+                moved.push(None);
+                continue;
+            }
+            let slot = state.partitions.len();
+            moved.push(Some((slot, partition.generation)));
+            partition.generation = state.generation;
+            let key = (Rc::clone(&partition.topic), partition.number);
+            state.by_name.insert(key, slot);
+            state.partitions.push(partition);
+        }
+        let chunks = std::mem::take(&mut state.chunks).into_iter();
+        let kept = chunks.filter_map(|(slot, generation, chunk)| {
+            let (slot, was) = moved.get(slot).copied().flatten()?;
+            (was == generation).then_some((slot, state.generation, chunk))
+        });
+        state.chunks = kept.collect();
+        state.buffered = state.chunks.iter().map(|(_, _, chunk)| chunk.size()).sum();
+        for (topic, number, start) in added {
+            Self::add(state, topic, *number, *start);
+        }
+        Self::wake(this, state);
+    }
+
+    fn add(state: &mut State, topic: &str, number: i32, start: Start) {
+        // Partitions of a topic stand together and share its name.
+        let name: Rc<str> = match state.partitions.last() {
+            Some(last) if &*last.topic == topic => Rc::clone(&last.topic),
+            _ => topic.into(),
+        };
+        let position = match start {
+            Start::Offset(offset) => Some(offset),
+            Start::Earliest | Start::Latest => None,
+        };
+        let slot = state.partitions.len();
+        state.by_name.insert((Rc::clone(&name), number), slot);
+        state.partitions.push(PartitionState {
+            topic: name,
+            number,
+            leader: None,
+            position,
+            start,
+            consumed: position,
+            generation: state.generation,
+            buffered: 0,
+            high_watermark: -1,
+            retry_at: None,
+        });
     }
 
     /// Lets the tasks look at the partitions again.

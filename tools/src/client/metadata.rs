@@ -102,6 +102,12 @@ impl Metadata {
         self.topics.get(name)
     }
 
+    /// The name of a topic by its id.
+    pub fn name_of(&self, id: Uuid) -> Option<&str> {
+        let found = self.topics.iter().find(|(_, topic)| topic.id == id);
+        found.map(|(name, _)| name.as_str())
+    }
+
     /// A partition's leader and its epoch.
     pub fn leader(&self, topic: &str, partition: i32) -> Option<(i32, i32)> {
         let partition = self

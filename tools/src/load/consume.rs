@@ -19,8 +19,8 @@ pub struct ConsumeLoad {
     pub topics: Vec<String>,
     /// How many records.
     pub records: u64,
-    /// Join this group; none reads all partitions without one.
-    pub group: Option<String>,
+    /// Join this group, for the topics above; none reads all partitions without one.
+    pub group: Option<GroupConfig>,
     /// Begin at the end.
     pub from_latest: bool,
     /// End when nothing comes for so long.
@@ -96,7 +96,10 @@ pub async fn consume(
     let cpu_begun = super::Cpu::now(load.watch.as_deref());
     let consumer = Consumer::new(&client, config);
     if let Some(group) = &load.group {
-        consumer.subscribe(GroupConfig::new(group.clone(), load.topics.clone()));
+        consumer.subscribe(GroupConfig {
+            topics: load.topics.clone(),
+            ..group.clone()
+        });
     } else {
         let start = if load.from_latest {
             Start::Latest

@@ -1,8 +1,9 @@
-//! **Owns** membership in a group by the classic protocol: join, sync, heartbeat, commit, leave.
+//! **Owns** membership in a group: commits and starting offsets of both protocols, and the classic one: join, sync,
+//! heartbeat, leave.
 //! **Lives on** the client's thread, one task per membership.
-//! **Invariants** (1) What is consumed is committed before partitions are given up. (2) Between giving up and getting
-//! partitions nothing is read.
-//! **Not here** the consumer protocol of KIP-848, cooperative rebalances.
+//! **Invariants** (1) What is consumed is committed before partitions are given up. (2) Of the classic protocol: between
+//! giving up and getting partitions nothing is read.
+//! **Not here** the consumer protocol's heartbeats (`epochs`), cooperative rebalances of the classic one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +25,13 @@ use corelog_net::wire::messages::offset_commit::{
 };
 use corelog_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use corelog_net::wire::{Budget, Decoder, Encoder, ErrorCode, Message};
-use corelog_runtime::{Instant, Task, now, sleep, sleep_until, spawn};
+use corelog_runtime::{Instant, Notify, Task, now, sleep, sleep_until, spawn};
 
 use super::{Inner, Reset, Start};
 use crate::client::error::code_of;
 use crate::client::{ApiError, Coordinates};
+
+mod epochs;
 
 /// How a consumer is a member of a group. Names in brackets are Kafka's.
 #[derive(Clone, Debug)]
@@ -39,15 +42,23 @@ pub struct GroupConfig {
     pub instance: Option<String>,
     /// The topics to read.
     pub topics: Vec<String>,
-    /// `session.timeout.ms`.
+    /// `group.protocol`.
+    pub protocol: Protocol,
+    /// `group.remote.assignor`: what the broker assigns with; its first one when none is named. Consumer protocol only.
+    pub remote_assignor: Option<String>,
+    /// Topics to read besides, by a regular expression that the broker resolves (RE2). Consumer protocol only.
+    pub pattern: Option<String>,
+    /// `client.rack`. Consumer protocol only.
+    pub rack: Option<String>,
+    /// `session.timeout.ms`; the broker's setting in the consumer protocol.
     pub session_timeout: Duration,
-    /// `max.poll.interval.ms`: how long members may take to join again.
+    /// `max.poll.interval.ms`: how long members may take to join again, or to give back.
     pub rebalance_timeout: Duration,
-    /// `heartbeat.interval.ms`.
+    /// `heartbeat.interval.ms`; the broker's setting in the consumer protocol.
     pub heartbeat: Duration,
     /// `auto.commit.interval.ms`; none is `enable.auto.commit=false`.
     pub auto_commit: Option<Duration>,
-    /// `partition.assignment.strategy`.
+    /// `partition.assignment.strategy`. Classic protocol only.
     pub assignor: Assignor,
 }
 
@@ -61,6 +72,10 @@ impl GroupConfig {
             group: group.into(),
             instance: None,
             topics: topics.into_iter().map(Into::into).collect(),
+            protocol: Protocol::Classic,
+            remote_assignor: None,
+            pattern: None,
+            rack: None,
             session_timeout: Duration::from_secs(45),
             rebalance_timeout: Duration::from_mins(5),
             heartbeat: Duration::from_secs(3),
@@ -68,6 +83,16 @@ impl GroupConfig {
             assignor: Assignor::Range,
         }
     }
+}
+
+/// How members and coordinator agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// JoinGroup and SyncGroup: a member assigns.
+    #[default]
+    Classic,
+    /// Heartbeats (KIP-848): the coordinator assigns.
+    Consumer,
 }
 
 /// Who gets which partitions.
@@ -96,6 +121,10 @@ pub(super) struct Membership {
 
 struct Shared {
     config: GroupConfig,
+    /// The topics wanted now.
+    topics: RefCell<Vec<String>>,
+    /// They changed.
+    changed: Notify,
     identity: RefCell<Option<Identity>>,
     joins: Cell<u64>,
     join_time: Cell<Duration>,
@@ -105,6 +134,7 @@ struct Shared {
 #[derive(Clone, Debug)]
 struct Identity {
     member: String,
+    /// Or the member's epoch.
     generation: i32,
 }
 
@@ -120,13 +150,19 @@ impl Committer {
 impl Membership {
     pub(super) fn start(inner: &Rc<Inner>, config: GroupConfig) -> Self {
         let shared = Rc::new(Shared {
+            topics: RefCell::new(config.topics.clone()),
+            changed: Notify::new(),
             config,
             identity: RefCell::new(None),
             joins: Cell::new(0),
             join_time: Cell::new(Duration::ZERO),
             committed: RefCell::default(),
         });
-        let task = spawn("consumer.group", run(Rc::clone(inner), Rc::clone(&shared)));
+        let (its_inner, its_shared) = (Rc::clone(inner), Rc::clone(&shared));
+        let task = match shared.config.protocol {
+            Protocol::Classic => spawn("consumer.group", run(its_inner, its_shared)),
+            Protocol::Consumer => spawn("consumer.group", epochs::run(its_inner, its_shared)),
+        };
         Self { shared, task }
     }
 
@@ -138,6 +174,14 @@ impl Membership {
         Committer(Rc::clone(&self.shared))
     }
 
+    /// Reads other topics from now on.
+    pub(super) fn set_topics(&self, topics: Vec<String>) {
+        let before = self.shared.topics.replace(topics);
+        if before != *self.shared.topics.borrow() {
+            self.shared.changed.notify_all();
+        }
+    }
+
     pub(super) async fn leave(self, inner: &Rc<Inner>) -> Result<(), ApiError> {
         let Self { shared, task } = self;
         task.cancel().await;
@@ -147,10 +191,14 @@ impl Membership {
             Ok(())
         };
         let identity = shared.identity.borrow_mut().take();
-        if let Some(identity) = identity
-            && shared.config.instance.is_none()
-        {
-            shared.leave(inner, identity.member).await?;
+        match (identity, shared.config.protocol) {
+            (Some(identity), Protocol::Consumer) => {
+                epochs::leave(inner, &shared, &identity).await?;
+            }
+            (Some(identity), Protocol::Classic) if shared.config.instance.is_none() => {
+                shared.leave(inner, identity.member).await?;
+            }
+            _ => {}
         }
         committed
     }
@@ -220,7 +268,8 @@ impl Shared {
     /// One round of join and sync.
     async fn join(&self, inner: &Rc<Inner>, member: &mut String) -> Result<Partitions, ApiError> {
         let client = &inner.client;
-        for topic in &self.config.topics {
+        let topics = self.topics.borrow().clone();
+        for topic in &topics {
             // A topic that does not exist yet is subscribed all the same.
             let known = client.topic_within(topic, Duration::ZERO).await;
             if let Err(error) = known
@@ -273,7 +322,7 @@ impl Shared {
 
     fn join_request(&self, member: &str) -> JoinGroupRequest {
         let subscription = ConsumerProtocolSubscription {
-            topics: self.config.topics.clone(),
+            topics: self.topics.borrow().clone(),
             user_data: None,
             ..ConsumerProtocolSubscription::default()
         };
@@ -343,6 +392,17 @@ impl Shared {
     /// Starts reading what was assigned, from the committed offsets.
     async fn begin(&self, inner: &Rc<Inner>, partitions: Partitions) -> Result<(), ApiError> {
         self.committed.borrow_mut().clear();
+        let assignment = self.starts(inner, partitions).await?;
+        Inner::assign(inner, &assignment);
+        Ok(())
+    }
+
+    /// Where to begin with partitions that were assigned.
+    async fn starts(
+        &self,
+        inner: &Inner,
+        partitions: Partitions,
+    ) -> Result<Vec<(String, i32, Start)>, ApiError> {
         let committed = if partitions.is_empty() {
             BTreeMap::new()
         } else {
@@ -374,12 +434,12 @@ impl Shared {
                 }
             }
         }
-        Inner::assign(inner, &assignment);
-        Ok(())
+        Ok(assignment)
     }
 
     /// Heartbeats and commits until the group rebalances.
     async fn stay(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        let topics = self.topics.borrow().clone();
         let mut commit_at = self.next_commit();
         let mut unanswered_since: Option<Instant> = None;
         loop {
@@ -393,7 +453,7 @@ impl Shared {
                 }
                 commit_at = self.next_commit();
             }
-            if self.topics_changed(inner).await {
+            if topics != *self.topics.borrow() || self.topics_changed(inner).await {
                 return Ok(());
             }
             match self.beat(inner).await {
@@ -421,8 +481,8 @@ impl Shared {
     async fn topics_changed(&self, inner: &Rc<Inner>) -> bool {
         let counts = |inner: &Inner| -> Vec<usize> {
             let metadata = inner.client.metadata();
-            self.config
-                .topics
+            let topics = self.topics.borrow();
+            topics
                 .iter()
                 .map(|topic| metadata.topic(topic).map_or(0, |it| it.partitions.len()))
                 .collect()
@@ -456,7 +516,24 @@ impl Shared {
         ApiError::check(response.error_code, None)
     }
 
+    /// Commits what is consumed. A member's epoch may change while its commit is under way; then it is sent again.
     async fn commit(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
+        let mut tries = 0;
+        loop {
+            match self.commit_once(inner).await {
+                Err(error)
+                    if error.refusal() == Some(ErrorCode::StaleMemberEpoch)
+                        && tries < STALE_COMMITS_MAX =>
+                {
+                    tries += 1;
+                    sleep(inner.client.config().retry_backoff).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn commit_once(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
         let Some(identity) = self.identity.borrow().clone() else {
             return Ok(());
         };
@@ -680,6 +757,8 @@ const SUBSCRIPTION_VERSION: i16 = 0;
 const ASSIGNMENT_VERSION: i16 = 0;
 /// How much longer than the rebalance a join may take to be answered.
 const JOIN_GRACE: Duration = Duration::from_secs(5);
+/// How often a commit of an older epoch is sent again.
+const STALE_COMMITS_MAX: u32 = 5;
 
 #[cfg(test)]
 mod tests;
