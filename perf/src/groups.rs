@@ -1,8 +1,10 @@
-//! **Owns** `corelog-perf groups`: members of classic groups that join, join again all at once, and then send heartbeats.
+//! **Owns** `corelog-perf groups`: members of groups that join, join again all at once, and then send heartbeats; what is
+//! printed of it, and how members of classic groups do it.
 //! **Lives on** a runtime of its own; a task per connection.
 //! **Invariants** (1) The members of a group have connections of their own. (2) A connection serves one member of each of some
 //! groups, as a process with several consumers does, because a machine has fewer ports than there are members to try.
-//! **Not here** a consumer (`corelog_tools::client::consumer`): nothing is fetched or committed.
+//! **Not here** members of the newer protocol (`consumer`); a consumer (`corelog_tools::client::consumer`): nothing is fetched
+//! or committed.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -21,11 +23,18 @@ use corelog_tools::cli::options::{Given, Opt, Table, value};
 use corelog_tools::client::{ClientConfig, Connection};
 use corelog_tools::load::{Latencies, cpu_time_of, to_f64};
 
+mod consumer;
+
 const OPTIONS: &[Opt] = &[
     value(
         "bootstrap-server",
         "address:port",
         "The broker; an IP address.",
+    ),
+    value(
+        "protocol",
+        "name",
+        "classic (default), or consumer (KIP-848): the broker assigns.",
     ),
     value("groups", "count", "Groups (default 100)."),
     value("members", "count", "Members of each (default 5)."),
@@ -47,9 +56,13 @@ const OPTIONS: &[Opt] = &[
     value(
         "interval-ms",
         "ms",
-        "Between two heartbeats of a member (default 3000).",
+        "Between two heartbeats of a member (default 3000; in the consumer protocol what the broker tells).",
     ),
-    value("metadata-size", "bytes", "Of a subscription (default 100)."),
+    value(
+        "metadata-size",
+        "bytes",
+        "Of a subscription (default 100); classic protocol only.",
+    ),
     value("broker-pid", "pid", "Whose processor time to show."),
 ];
 
@@ -87,6 +100,12 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Classic,
+    Consumer,
+}
+
 struct Plan {
     address: SocketAddr,
     groups: usize,
@@ -94,7 +113,9 @@ struct Plan {
     groups_per_connection: usize,
     rejoins: usize,
     length: Duration,
-    interval: Duration,
+    protocol: Protocol,
+    /// None: as the broker tells.
+    interval: Option<Duration>,
     metadata: Bytes,
     run: u64,
 }
@@ -108,7 +129,18 @@ impl Plan {
         };
         let address = given.one("bootstrap-server")?.unwrap_or("127.0.0.1:9092");
         let millis = |count: usize| Duration::from_millis(u64::try_from(count).unwrap_or(u64::MAX));
+        let protocol = match given.one("protocol")? {
+            None | Some("classic") => Protocol::Classic,
+            Some("consumer") => Protocol::Consumer,
+            Some(other) => return Err(format!("--protocol {other}: classic or consumer")),
+        };
+        let interval = given.parsed::<usize>("interval-ms")?;
+        let interval = match protocol {
+            Protocol::Classic => Some(interval.unwrap_or(3_000)),
+            Protocol::Consumer => interval,
+        };
         Ok(Self {
+            protocol,
             address: address
                 .parse()
                 .map_err(|_| format!("{address} is not an IP address and a port"))?,
@@ -117,7 +149,7 @@ impl Plan {
             groups_per_connection: number("groups-per-connection", 1)?,
             rejoins: given.parsed("rejoins")?.unwrap_or(1),
             length: millis(number("seconds", 30)? * 1_000),
-            interval: millis(number("interval-ms", 3_000)?),
+            interval: interval.map(|count| millis(count.max(1))),
             metadata: Bytes::from(vec![0; number("metadata-size", 100)?]),
             run: corelog_runtime::entropy(),
         })
@@ -125,6 +157,11 @@ impl Plan {
 
     fn group(&self, number: usize) -> String {
         format!("perf-{:x}-{number}", self.run)
+    }
+
+    /// What members of the consumer protocol read.
+    fn topic(&self) -> String {
+        format!("perf-{:x}", self.run)
     }
 
     fn blocks(&self) -> usize {
@@ -148,15 +185,22 @@ struct Stage {
     complete: Notify,
     latencies: RefCell<Latencies>,
     errors: Cell<u64>,
+    /// Between two heartbeats, as the broker last told.
+    interval: Cell<Duration>,
 }
 
 impl Stage {
-    /// A connection has done its part of a phase, and waits for the next one.
-    async fn arrive(&self, next: usize) {
+    /// A connection has done its part of a phase.
+    fn note(&self) {
         self.arrived.set(self.arrived.get() + 1);
         if self.arrived.get() == self.expected {
             self.complete.notify_one();
         }
+    }
+
+    /// The same, and it waits for the next one.
+    async fn arrive(&self, next: usize) {
+        self.note();
         while self.open.get() < next {
             self.opened.notified().await;
         }
@@ -197,13 +241,18 @@ async fn measure(plan: Rc<Plan>, pid: Option<String>) -> Result<Vec<String>, Str
         complete: Notify::new(),
         latencies: RefCell::default(),
         errors: Cell::new(0),
+        interval: Cell::new(plan.interval.unwrap_or_default()),
     });
     prepare(&plan).await?;
     for block in 0..plan.blocks() {
         for place in 0..plan.members {
             let (plan, stage) = (Rc::clone(&plan), Rc::clone(&stage));
             spawn("connection", async move {
-                if let Err(error) = connection(&plan, &stage, block, place).await {
+                let done = match plan.protocol {
+                    Protocol::Classic => connection(&plan, &stage, block, place).await,
+                    Protocol::Consumer => consumer::connection(&plan, &stage, block, place).await,
+                };
+                if let Err(error) = done {
                     stage.fail(error);
                 }
             })
@@ -216,8 +265,13 @@ async fn measure(plan: Rc<Plan>, pid: Option<String>) -> Result<Vec<String>, Str
     }
     let members = plan.groups * plan.members;
     let mut lines = vec![format!(
-        "{} groups, {members} members, {} connections",
-        plan.groups, stage.expected
+        "{} {} groups, {members} members, {} connections",
+        plan.groups,
+        match plan.protocol {
+            Protocol::Classic => "classic",
+            Protocol::Consumer => "consumer",
+        },
+        stage.expected
     )];
     let first = stage.phase(1).await?;
     lines.push(format!("first join: {:.3} s", first.as_secs_f64()));
@@ -235,7 +289,8 @@ async fn measure(plan: Rc<Plan>, pid: Option<String>) -> Result<Vec<String>, Str
     let latencies = stage.latencies.borrow();
     let count = latencies.count();
     lines.push(format!(
-        "{count} heartbeats in {took:.1} s, {:.0} a second, {} refused; latency ms: {:.3} p50, {:.3} p99, {:.3} max",
+        "{count} heartbeats in {took:.1} s, every {} ms, {:.0} a second, {} refused; latency ms: {:.3} p50, {:.3} p99, {:.3} max",
+        stage.interval.get().as_millis(),
         to_f64(count) / took,
         stage.errors.get(),
         latencies.quantile_ms(0.5),
@@ -262,7 +317,10 @@ async fn prepare(plan: &Plan) -> Result<(), String> {
     for _ in 0..100 {
         let response = connection.call(&request).await.map_err(text)?;
         if response.coordinators.iter().all(|one| one.error_code == 0) {
-            return Ok(());
+            return match plan.protocol {
+                Protocol::Classic => Ok(()),
+                Protocol::Consumer => consumer::prepare(plan, &connection).await,
+            };
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -301,7 +359,7 @@ async fn connection(plan: &Plan, stage: &Stage, block: usize, place: usize) -> R
     }
     stage.arrive(2 + plan.rejoins).await;
     let until = now() + plan.length;
-    let step = plan.interval / u32::try_from(members.len()).unwrap_or(1).max(1);
+    let step = plan.interval.unwrap_or_default() / u32::try_from(members.len()).unwrap_or(1).max(1);
     // Members do not beat in step.
     let number = u32::try_from(block * plan.members + place).unwrap_or(0);
     let mut due = now() + step * (number % 1_000) / 1_000;

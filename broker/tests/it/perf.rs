@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use corelog_perf::{end_to_end, mixed, producer, report};
+use corelog_perf::{end_to_end, groups, mixed, producer, report};
 use corelog_tools::cli::Out;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -317,4 +317,45 @@ fn a_broker_that_is_not_there_is_an_error_that_says_so() {
         err.contains("cannot read") && err.contains("missing.toml"),
         "{err}"
     );
+}
+
+#[test]
+fn groups_of_both_protocols_join_and_send_heartbeats() {
+    let broker = Broker::with(&[
+        "group.consumer.min.heartbeat.interval.ms=50",
+        "group.consumer.heartbeat.interval.ms=50",
+        "group.consumer.assignment.interval.ms=0",
+        "group.initial.rebalance.delay.ms=300",
+    ]);
+    for protocol in ["classic", "consumer"] {
+        let bootstrap = broker.bootstrap();
+        let arguments = [
+            "--protocol",
+            protocol,
+            "--bootstrap-server",
+            &bootstrap,
+            "--groups",
+            "6",
+            "--members",
+            "3",
+            "--groups-per-connection",
+            "2",
+            "--interval-ms",
+            "200",
+            "--seconds",
+            "1",
+        ];
+        let (code, out, err) = run(groups::run, &arguments);
+        assert_eq!(code, 0, "{err}");
+        let first = format!("6 {protocol} groups, 18 members, 9 connections");
+        assert!(out.starts_with(&first), "{out}");
+        assert!(out.contains("all join again: "), "{out}");
+        let beats = out.lines().last().expect("a line about heartbeats");
+        let count = beats.split(' ').next().and_then(|count| count.parse().ok());
+        assert!(count.is_some_and(|count: u64| count >= 18), "{out}");
+        assert!(
+            beats.contains(", every 200 ms, ") && beats.contains(" a second, 0 refused"),
+            "{out}"
+        );
+    }
 }
