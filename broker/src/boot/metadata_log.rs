@@ -26,7 +26,8 @@ use crate::config::BrokerConfig;
 use crate::metadata::features::SUPPORTED;
 use crate::metadata::log::{self, Place};
 use crate::metadata::{
-    Image, MetadataRecord, NodeRegistration, Quorum, Replay, Restart, SnapshotId, bootstrap,
+    Image, MetadataRecord, NodeRegistration, Quorum, Replay, ResourceType, Restart, SnapshotId,
+    bootstrap,
 };
 use crate::shard::snapshots::Written;
 
@@ -123,7 +124,18 @@ pub(crate) fn open(
         writer.records(&bootstrap::empty_cluster(decided))?;
     }
     check_features(&writer.image)?;
+    let live = config.with_dynamic(
+        writer
+            .image
+            .config(ResourceType::Broker, &config.node_id.to_string()),
+        writer.image.config(ResourceType::Broker, ""),
+    );
+    let cordoned = (0..directories.ids.len()).filter(|at| live.is_cordoned(*at));
     let node = NodeRegistration {
+        cordoned_log_dirs: cordoned
+            .filter_map(|at| directories.ids[at])
+            .map(|id| Uuid(id.0))
+            .collect(),
         node_id: config.node_id,
         incarnation_id: Uuid(random_id().0),
         endpoints: config.advertised.clone(),

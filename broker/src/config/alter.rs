@@ -8,7 +8,9 @@
 
 use corelog_net::wire::ErrorCode;
 
-use super::broker::{OVERRIDES, OVERRIDES_MUST, connection_overrides, is_fixed_here};
+use super::broker::{
+    CORDONED, OVERRIDES, OVERRIDES_MUST, check_cordoned, connection_overrides, is_fixed_here,
+};
 use super::layers::{ConfigMap, Layers};
 use super::setting::{Setting, Type, UpdateMode, Value, split_list};
 use super::topic_settings::{find_client_metrics, find_group, find_topic};
@@ -359,6 +361,10 @@ pub fn validate_broker(
         }
         if name == OVERRIDES && connection_overrides(text).is_none() {
             return Err(Refusal::request(format!("{OVERRIDES} {OVERRIDES_MUST}")));
+        }
+        if name == CORDONED {
+            check_cordoned(text, layers)
+                .map_err(|sentence| Refusal::request(format!("requirement failed: {sentence}")))?;
         }
         let value = row.parse(text).map_err(Refusal::request)?;
         if let (Value::Number(wanted), Some((_, Value::Number(now)))) = (value, layers.value(row)) {

@@ -72,6 +72,8 @@ pub struct BrokerConfig {
     pub inter_broker_listener: String,
     /// Data directories, in order.
     pub log_dirs: Vec<String>,
+    /// Those of `log_dirs` that get no new partitions: `cordoned.log.dirs`, resolved.
+    pub cordoned_log_dirs: Vec<String>,
     /// Directory of the metadata log.
     pub metadata_log_dir: String,
     /// `corelog.shards`; `None` is one per core.
@@ -318,12 +320,17 @@ impl BrokerConfig {
     /// that do not parse, or may not change at run time, are passed over.
     #[must_use]
     pub fn with_dynamic(&self, node: Option<&ConfigMap>, cluster: Option<&ConfigMap>) -> Self {
+        let fits = |name: &str, text: &str| match name {
+            OVERRIDES => connection_overrides(text).is_some(),
+            CORDONED => cordoned(&split_list(text), &self.log_dirs).is_ok(),
+            _ => true,
+        };
         let only_dynamic = |layer: Option<&ConfigMap>| -> ConfigMap {
             let dynamic = |name: &str, text: &str| {
                 !is_fixed_here(name)
                     && broker_settings::find(name)
                         .is_some_and(|row| row.update != UpdateMode::ReadOnly)
-                    && (name != OVERRIDES || connection_overrides(text).is_some())
+                    && fits(name, text)
             };
             layer
                 .into_iter()
@@ -369,6 +376,8 @@ impl BrokerConfig {
                 "must be one of log.dirs here",
             ));
         }
+        let cordoned_log_dirs = cordoned(&values.list(CORDONED), &log_dirs)
+            .map_err(|sentence| at(fixed, CORDONED, &format!("is not right: {sentence}")))?;
         Ok(Self {
             node_id,
             rack: values.text("broker.rack"),
@@ -377,6 +386,7 @@ impl BrokerConfig {
             advertised: net.advertised,
             inter_broker_listener: net.inter_broker,
             log_dirs,
+            cordoned_log_dirs,
             metadata_log_dir,
             shards: Some(values.size("corelog.shards")).filter(|shards| *shards > 0),
             io_backend: match values.text("corelog.io.backend").as_deref() {
@@ -469,6 +479,42 @@ impl SocketConfig {
             queued_max_request_bytes: buffer("queued.max.request.bytes").filter(|size| *size > 0),
         })
     }
+}
+
+impl BrokerConfig {
+    /// Whether the directory at this place gets no new partitions.
+    #[must_use]
+    pub fn is_cordoned(&self, at: usize) -> bool {
+        let directory = self.log_dirs.get(at);
+        directory.is_some_and(|path| self.cordoned_log_dirs.contains(path))
+    }
+}
+
+/// The directories that a list cordons (KIP-1066). Refused in Kafka's words.
+fn cordoned(list: &[String], log_dirs: &[String]) -> Result<Vec<String>, String> {
+    let list: Vec<&String> = list.iter().filter(|path| !path.is_empty()).collect();
+    if list.iter().any(|path| *path == "*") {
+        return match list.len() {
+            1 => Ok(log_dirs.to_vec()),
+            _ => Err(format!(
+                "When {CORDONED} is set to *, it must not contain other values"
+            )),
+        };
+    }
+    let missing = list.iter().filter(|path| !log_dirs.contains(path));
+    let missing: Vec<&str> = missing.map(|path| path.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(list.into_iter().cloned().collect());
+    }
+    Err(format!(
+        "All entries in {CORDONED} must be present in log.dirs or log.dir. Missing entries : {}",
+        missing.join(", ")
+    ))
+}
+
+/// Whether a list may be set while the broker runs on the directories of these settings.
+pub(super) fn check_cordoned(text: &str, layers: Layers<'_>) -> Result<(), String> {
+    cordoned(&split_list(text), &Values { layers }.log_dirs()).map(drop)
 }
 
 /// `address:count` pairs.
@@ -614,6 +660,7 @@ fn check_roles(values: Values<'_>, node_id: i32) -> Result<(), String> {
 
 /// A setting with a form of its own.
 pub(super) const OVERRIDES: &str = "max.connections.per.ip.overrides";
+pub(super) const CORDONED: &str = "cordoned.log.dirs";
 pub(super) const OVERRIDES_MUST: &str = "must be a list of address:count";
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub static BROKER: &[Setting] = &[
     setting("controller.quorum.request.timeout.ms", Int, Is("2000"), AtLeast(0), Medium, ReadOnly, Public, &[], Accepted("This node is the whole metadata quorum.")),
     setting("controller.quorum.retry.backoff.ms", Int, Is("20"), AtLeast(0), Low, ReadOnly, Public, &[], Accepted("This node is the whole metadata quorum.")),
     setting("controller.socket.timeout.ms", Int, Is("30000"), Any, Medium, ReadOnly, Public, &[], Accepted("A single node has no other brokers to copy from or to speak to.")),
-    setting("cordoned.log.dirs", List, Is(""), Any, Medium, PerBroker, Public, &[], Accepted("Cordoned directories are not handled yet.")),
+    setting("cordoned.log.dirs", List, Is(""), Any, Medium, PerBroker, Public, &[], Supported("Data directories that get no new partitions, nor replicas that move; * is all of them.")),
     setting("create.topic.policy.class.name", Class, Null, Any, Low, ReadOnly, Public, &[], Refused("This broker loads no Java classes.")),
     setting("default.replication.factor", Int, Is("1"), Any, Medium, ReadOnly, Public, &[], Supported("Replication factor of topics created without one.")),
     setting("delegation.token.expiry.check.interval.ms", Long, Is("3600000"), AtLeast(1), Low, ReadOnly, Public, &[], Accepted("Delegation tokens are not served yet.")),

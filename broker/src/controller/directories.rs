@@ -2,8 +2,8 @@
 //!
 //! **Owns** the least loaded choice over the whole node, the records of a failed directory and of a changed one (KIP-858).
 //! **Lives on** shard 0.
-//! **Invariants** 1. A directory that is not registered (failed, cordoned) or that is avoided (full) gets no new
-//! partition, unless no other is left. 2. A replica in a failed directory leads nothing.
+//! **Invariants** 1. A directory that is not registered (failed), that is cordoned (KIP-1066), or that is avoided (full)
+//! gets no new partition, unless no other is left: then rather a full one than a cordoned one. 2. A replica in a failed directory leads nothing.
 //! **Not here**: finding out that a directory failed (`shard/disks.rs`), moving logs (`shard/moves.rs`).
 
 use std::collections::BTreeMap;
@@ -14,11 +14,12 @@ use corelog_storage::disks;
 
 use super::Controller;
 use crate::metadata::MetadataRecord;
+use crate::metadata::features::METADATA_VERSION_CORDONED;
 use crate::metadata::image::{LEADER_UNCHANGED, NO_LEADER, RECOVERY_UNCHANGED};
 
 impl Controller<'_> {
     /// Fills in the directory of this node's replicas where the records of new partitions leave it open. Those in
-    /// `avoided` get new partitions only when all are in it.
+    /// `avoided` get new partitions only when all are in it; cordoned ones only what names this node by hand.
     pub fn choose_directories(&self, records: &mut [MetadataRecord], avoided: &[Uuid]) {
         let node = self.config.node_id;
         let Some(broker) = self.image.broker(node) else {
@@ -32,6 +33,8 @@ impl Controller<'_> {
         if directories.len() < 2 || !records.iter().any(open) {
             return;
         }
+        let is_avoided = |at: usize| avoided.contains(&directories[at]);
+        let is_open = |at: usize| !broker.cordoned().contains(&directories[at]);
         let mut loads = self.directory_loads(directories);
         for record in records {
             let MetadataRecord::Partition(partition) = record else {
@@ -40,7 +43,8 @@ impl Controller<'_> {
             let Some(place) = place_of(partition, node) else {
                 continue;
             };
-            let chosen = disks::least_loaded(&loads, |at| !avoided.contains(&directories[at]))
+            let chosen = disks::least_loaded(&loads, |at| is_open(at) && !is_avoided(at))
+                .or_else(|| disks::least_loaded(&loads, is_open))
                 .or_else(|| disks::least_loaded(&loads, |_| true));
             if let Some(at) = chosen {
                 loads[at] += 1;
@@ -62,6 +66,30 @@ impl Controller<'_> {
             }
         }
         loads
+    }
+
+    /// These directories of this node get no new partitions from now on, and all others do. Not recorded in a cluster
+    /// whose records cannot hold it.
+    #[must_use]
+    pub fn cordon(&self, cordoned: &[Uuid]) -> Option<MetadataRecord> {
+        let broker = self.image.broker(self.config.node_id)?;
+        let sorted = |ids: &[Uuid]| {
+            let mut ids = ids.to_vec();
+            ids.sort_unstable();
+            ids
+        };
+        if self.image.metadata_version() < METADATA_VERSION_CORDONED
+            || sorted(broker.cordoned()) == sorted(cordoned)
+        {
+            return None;
+        }
+        let change = BrokerRegistrationChangeRecord {
+            broker_id: self.config.node_id,
+            broker_epoch: broker.registration.broker_epoch,
+            cordoned_log_dirs: Some(cordoned.to_vec()),
+            ..BrokerRegistrationChangeRecord::default()
+        };
+        Some(change.into())
     }
 
     /// A directory of this node failed: it is registered no longer, and what lies in it has no leader here.

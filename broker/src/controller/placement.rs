@@ -12,22 +12,21 @@ use crate::config::alter::Refusal;
 use crate::metadata::Image;
 
 /// Chooses replicas for `count` new partitions after `first`: leaders go round over the unfenced
-/// brokers, so that a topic spreads evenly.
+/// brokers, so that a topic spreads evenly. Brokers whose directories are all cordoned are left out.
 pub(super) fn place(
     image: &Image,
     first: usize,
     count: usize,
     replication_factor: usize,
 ) -> Result<Vec<Vec<i32>>, Refusal> {
-    let all: Vec<i32> = image.brokers().map(|(id, _)| id).collect();
+    let open = image.brokers().filter(|(_, broker)| !broker.is_cordoned());
+    let all: Vec<i32> = open.map(|(id, _)| id).collect();
     let mut brokers: Vec<i32> = usable(image, &all);
-    let refuse = |reason: String| {
-        let message =
-            format!("Unable to replicate the partition {replication_factor} time(s): {reason}");
-        Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message))
-    };
+    let refuse = |reason: String| Err(Refusal::new(ErrorCode::InvalidReplicationFactor, reason));
     if brokers.is_empty() {
-        return refuse("All brokers are currently fenced or in controlled shutdown.".to_owned());
+        let reason =
+            "All brokers are currently fenced, or have all their log directories cordoned.";
+        return refuse(reason.to_owned());
     }
     if replication_factor > all.len() {
         return refuse(format!(

@@ -51,6 +51,7 @@ impl Node {
             endpoints: vec![Endpoint::parse("PLAINTEXT://h:1").expect("an endpoint")],
             rack: None,
             log_dirs: vec![Uuid([6; 16])],
+            cordoned_log_dirs: Vec::new(),
         };
         let first = bootstrap::empty_cluster(bootstrap::features());
         for record in

@@ -204,7 +204,11 @@ impl Controller<'_> {
             count => count,
         };
         let size = |number: i32| usize::try_from(number).unwrap_or(0);
-        place(self.image, 0, size(count), size(i32::from(factor)))
+        place(self.image, 0, size(count), size(i32::from(factor))).map_err(|refusal| {
+            let why = refusal.message.unwrap_or_default();
+            let message = format!("Unable to replicate the partition {factor} time(s): {why}");
+            Refusal::new(refusal.error, message)
+        })
     }
 
     fn manual(&self, topic: &CreatableTopic) -> Result<Vec<Vec<i32>>, Refusal> {

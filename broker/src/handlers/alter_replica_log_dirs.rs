@@ -36,7 +36,9 @@ pub(crate) async fn handle(
         .iter()
         .map(|directory| absolute(directory.root()))
         .collect();
-    let asked = ask(&shard.image(), &directories, &request);
+    let config = shard.live_config();
+    let is_cordoned = |at: usize| config.is_cordoned(at);
+    let asked = ask(&shard.image(), &directories, is_cordoned, &request);
     let mut calls: BTreeMap<usize, Vec<Relocate>> = BTreeMap::new();
     let mut errors = Vec::with_capacity(asked.len());
     for one in &asked {
@@ -79,6 +81,7 @@ struct Asked<'a> {
 fn ask<'a>(
     image: &Image,
     directories: &[String],
+    is_cordoned: impl Fn(usize) -> bool,
     request: &'a AlterReplicaLogDirsRequest,
 ) -> Vec<Asked<'a>> {
     let mut asked = Vec::new();
@@ -90,6 +93,10 @@ fn ask<'a>(
                 let known = known.filter(|topic| topic.partition(partition).is_some());
                 let question = match (directory, known) {
                     (None, _) => Err(ErrorCode::LogDirNotFound),
+                    // Also for a replica that is there already, as in Kafka.
+                    (Some(target), _) if is_cordoned(target) => {
+                        Err(ErrorCode::InvalidReplicaAssignment)
+                    }
                     (Some(_), None) => Err(ErrorCode::UnknownTopicOrPartition),
                     (Some(target), Some(topic)) => Ok(Relocate {
                         topic_id: TopicId(topic.id.0),

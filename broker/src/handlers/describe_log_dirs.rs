@@ -52,9 +52,14 @@ pub(crate) async fn handle(
     })
     .await;
     let asked = request.topics.as_deref().map(wanted);
+    let config = shard.live_config();
     let results = spaces.into_iter().enumerate().map(|(at, (path, space))| {
         let here = sizes.iter().filter(|log| log.directory == at);
-        described(path, space, here, asked.as_ref())
+        let result = described(path, space, here, asked.as_ref());
+        DescribeLogDirsResult {
+            is_cordoned: config.is_cordoned(at),
+            ..result
+        }
     });
     DescribeLogDirsResponse {
         results: results.collect(),
@@ -124,7 +129,6 @@ fn described<'a>(
         topics: topics.collect(),
         total_bytes: signed(total),
         usable_bytes: signed(usable),
-        is_cordoned: false,
         ..Default::default()
     }
 }

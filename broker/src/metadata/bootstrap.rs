@@ -17,7 +17,7 @@ use corelog_net::wire::records::{
     EndTransactionRecord, FeatureLevelRecord, PartitionChangeRecord, RegisterBrokerRecord,
 };
 
-use super::features::{ELR_NAME, METADATA_VERSION_NAME, SUPPORTED};
+use super::features::{ELR_NAME, METADATA_VERSION_CORDONED, METADATA_VERSION_NAME, SUPPORTED};
 use super::image::{
     Image, LEADER_UNCHANGED, NO_LEADER, PartitionImage, RECOVERY_UNCHANGED, ResourceType,
 };
@@ -37,6 +37,8 @@ pub struct NodeRegistration {
     pub rack: Option<String>,
     /// Ids of the log directories that are in use.
     pub log_dirs: Vec<Uuid>,
+    /// Those of them that get no new partitions.
+    pub cordoned_log_dirs: Vec<Uuid>,
 }
 
 /// How the node stopped last time.
@@ -129,7 +131,11 @@ pub fn start(
     broker_epoch: i64,
     restart: Restart,
 ) -> Vec<MetadataRecord> {
-    let mut out = vec![register(node, broker_epoch).into()];
+    let mut registration = register(node, broker_epoch);
+    if image.metadata_version() >= METADATA_VERSION_CORDONED {
+        registration.cordoned_log_dirs = Some(node.cordoned_log_dirs.clone());
+    }
+    let mut out = vec![registration.into()];
     for topic in image.topics_sorted() {
         for (index, partition) in topic.numbered() {
             let change = take_lead(image, partition, node, restart);

@@ -20,6 +20,8 @@ pub struct Feature {
 
 /// `metadata.version` of Kafka 4.3.
 pub const METADATA_VERSION: i16 = 30;
+/// The first `metadata.version` whose registrations say which log directories are cordoned (KIP-1066).
+pub const METADATA_VERSION_CORDONED: i16 = 30;
 /// The feature that names the format of the metadata log.
 pub const METADATA_VERSION_NAME: &str = "metadata.version";
 /// Eligible leader replicas (KIP-966).

@@ -286,6 +286,20 @@ impl BrokerImage {
         self.registration.fenced
     }
 
+    /// Whether it takes no new replicas because each of its log directories is cordoned (KIP-1066).
+    #[must_use]
+    pub fn is_cordoned(&self) -> bool {
+        let directories = &self.registration.log_dirs;
+        !directories.is_empty() && directories.iter().all(|id| self.cordoned().contains(id))
+    }
+
+    /// The log directories that get no new partitions.
+    #[must_use]
+    pub fn cordoned(&self) -> &[Uuid] {
+        let cordoned = self.registration.cordoned_log_dirs.as_deref();
+        cordoned.unwrap_or_default()
+    }
+
     /// Host and port on a listener.
     #[must_use]
     pub fn endpoint(&self, listener: &str) -> Option<(&str, u16)> {

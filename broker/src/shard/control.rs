@@ -180,6 +180,23 @@ impl Shard {
             Question::Quorum => (Vec::new(), Answer::Quorum(self.quorum())),
             Question::ProducerIds => told(controller.own_producer_ids(), Answer::ProducerIds),
         };
+        if records.iter().any(may_cordon) {
+            let (next, _) = image
+                .after(&records)
+                .expect("the controller's records fit the image they were made from");
+            let config = self.config.with_dynamic(
+                next.config(ResourceType::Broker, &self.config.node_id.to_string()),
+                next.config(ResourceType::Broker, ""),
+            );
+            let disks = self.allowances.disks();
+            let ids = (0..config.log_dirs.len()).filter(|at| config.is_cordoned(*at));
+            let ids: Vec<Uuid> = ids
+                .filter_map(|at| disks.id(at))
+                .map(|id| Uuid(id.0))
+                .collect();
+            // By the image as it will be: a new metadata.version may be the first that records it.
+            records.extend(Controller::new(&next, &config).cordon(&ids));
+        }
         if !records.is_empty() {
             let full = self.allowances.disks().full_ids();
             let full: Vec<Uuid> = full.into_iter().map(|id| Uuid(id.0)).collect();
@@ -364,6 +381,18 @@ pub(crate) enum Answer {
     ProducerIds(AllocateProducerIdsResponse),
     /// It is so.
     Done,
+}
+
+/// Whether a record may change which log directories are cordoned, or whether that is recorded.
+fn may_cordon(record: &MetadataRecord) -> bool {
+    match record {
+        MetadataRecord::Config(record) => {
+            record.resource_type == ResourceType::Broker.code()
+                && record.name == "cordoned.log.dirs"
+        }
+        MetadataRecord::FeatureLevel(_) => true,
+        _ => false,
+    }
 }
 
 fn told<R>(outcome: Outcome<R>, answer: impl FnOnce(R) -> Answer) -> (Vec<MetadataRecord>, Answer) {

@@ -1,16 +1,24 @@
 //! Several log directories: where partitions go, what a failed directory takes with it, and what is refused.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use corelog_net::wire::messages::alter_replica_log_dirs::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
+use corelog_net::wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use corelog_net::wire::messages::describe_log_dirs::{
     DescribeLogDirsRequest, DescribeLogDirsResponse,
+};
+use corelog_net::wire::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 
 use crate::client::Client;
 use crate::harness::{Broker, eventually};
 use crate::records::values;
-use crate::table::error;
+use crate::table::{error, message};
 use crate::topics::{create, delete, describe, fetching, produce, producing, read_all};
 
 /// A broker with `count` log directories, and their paths.
@@ -362,4 +370,122 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.expect("an entry");
         fs::copy(entry.path(), to.join(entry.file_name())).expect("it can be copied");
     }
+}
+
+/// A resource of `IncrementalAlterConfigs`: this broker's list; no value deletes it.
+fn cordon(client: &mut Client, value: Option<&str>) -> String {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 4,
+            resource_name: "1".to_owned(),
+            configs: vec![AlterableConfig {
+                name: "cordoned.log.dirs".to_owned(),
+                config_operation: i8::from(value.is_none()),
+                value: value.map(str::to_owned),
+                ..AlterableConfig::default()
+            }],
+            ..AlterConfigsResource::default()
+        }],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    let response = client.call(1, &request);
+    let one = &response.responses[0];
+    format!(
+        "{}{}",
+        error(one.error_code),
+        message(one.error_message.as_ref())
+    )
+}
+
+fn cordoned(client: &mut Client) -> Vec<bool> {
+    let everything = DescribeLogDirsRequest {
+        topics: None,
+        ..DescribeLogDirsRequest::default()
+    };
+    let answer = client.call(5, &everything);
+    answer.results.iter().map(|one| one.is_cordoned).collect()
+}
+
+/// KIP-1066, as Kafka 4.3.1 does it.
+#[test]
+fn cordoned_directories_get_no_new_partitions() {
+    let (mut broker, directories) = with_directories(3, &[]);
+    let path = |at: usize| directories[at].display().to_string();
+    let mut client = broker.client();
+    let places = |client: &mut Client, topic: &str, count: i32| -> BTreeSet<usize> {
+        (0..count)
+            .map(|index| directory_of(client, topic, index).expect("it is somewhere"))
+            .collect()
+    };
+    assert_eq!(cordoned(&mut client), [false; 3]);
+    assert_eq!(
+        cordon(&mut client, Some("/nope")),
+        "INVALID_REQUEST message=requirement failed: All entries in cordoned.log.dirs must be \
+         present in log.dirs or log.dir. Missing entries : /nope"
+    );
+    assert_eq!(
+        cordon(&mut client, Some(&format!("{},*", path(0)))),
+        "INVALID_REQUEST message=requirement failed: When cordoned.log.dirs is set to *, it must \
+         not contain other values"
+    );
+    assert_eq!(cordon(&mut client, Some(&path(0))), "NONE");
+    assert_eq!(cordoned(&mut client), [true, false, false]);
+    create(&mut client, "beside", 6, &[]);
+    assert_eq!(places(&mut client, "beside", 6), [1, 2].into());
+    // Nothing moves there, nor "moves" where it is.
+    let target = |at: usize| AlterReplicaLogDirsRequest {
+        dirs: vec![AlterReplicaLogDir {
+            path: path(at),
+            topics: vec![AlterReplicaLogDirTopic {
+                name: "beside".to_owned(),
+                partitions: vec![0],
+                ..AlterReplicaLogDirTopic::default()
+            }],
+            ..AlterReplicaLogDir::default()
+        }],
+        ..AlterReplicaLogDirsRequest::default()
+    };
+    let refused = client.call(2, &target(0));
+    let code = refused.results[0].partitions[0].error_code;
+    assert_eq!(error(code), "INVALID_REPLICA_ASSIGNMENT");
+    // It stays so over a start, clean or not.
+    for round in 0..2 {
+        if round == 0 {
+            broker.restart();
+        } else {
+            broker.kill();
+            broker.launch();
+        }
+        client = broker.client();
+        assert_eq!(cordoned(&mut client), [true, false, false]);
+        let name = format!("after-{round}");
+        create(&mut client, &name, 4, &[]);
+        assert_eq!(places(&mut client, &name, 4), [1, 2].into());
+    }
+    assert_eq!(cordon(&mut client, Some("*")), "NONE");
+    assert_eq!(cordoned(&mut client), [true; 3]);
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "nowhere".to_owned(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: 20_000,
+        ..CreateTopicsRequest::default()
+    };
+    let answer = client.call(7, &request);
+    assert_eq!(
+        answer.topics[0].error_message.as_deref(),
+        Some(
+            "Unable to replicate the partition 1 time(s): All brokers are currently fenced, or \
+             have all their log directories cordoned."
+        )
+    );
+    // What is there is served.
+    produce(&mut client, "beside", 0, values(&["v"]));
+    assert_eq!(cordon(&mut client, None), "NONE");
+    assert_eq!(cordoned(&mut client), [false; 3]);
+    create(&mut client, "again", 3, &[]);
+    assert_eq!(places(&mut client, "again", 3), [0].into(), "the emptiest");
 }

@@ -158,6 +158,14 @@ fn faults_name_file_and_line() {
             "server.properties:2: metadata.log.dir must be one of log.dirs here",
         ),
         (
+            "log.dirs=/a,/b\ncordoned.log.dirs=/b,/c,/d",
+            "server.properties:2: cordoned.log.dirs is not right: All entries in cordoned.log.dirs must be present in log.dirs or log.dir. Missing entries : /c, /d",
+        ),
+        (
+            "log.dirs=/a,/b\ncordoned.log.dirs=/b,*",
+            "server.properties:2: cordoned.log.dirs is not right: When cordoned.log.dirs is set to *, it must not contain other values",
+        ),
+        (
             "max.connections.per.ip.overrides=a",
             "server.properties:1: max.connections.per.ip.overrides must be a list of address:count",
         ),
@@ -284,4 +292,25 @@ fn dynamic_values_lie_over_the_file() {
         30
     );
     assert_eq!(base.with_dynamic(None, None), base);
+}
+
+#[test]
+fn cordoned_directories_are_among_the_directories() {
+    let base = config("log.dirs=/a,/b\ncordoned.log.dirs=/b\nmax.connections=7\n");
+    let places = |config: &BrokerConfig| [0, 1, 2].map(|at| config.is_cordoned(at));
+    assert_eq!(places(&base), [false, true, false]);
+    for (value, expected) in [
+        ("/a", [true, false, false]),
+        ("/a,/b", [true, true, false]),
+        ("*", [true, true, false]),
+        ("", [false, false, false]),
+        // What no longer fits the directories of the file is passed over, alone.
+        ("/gone", [false, true, false]),
+    ] {
+        let node = [("cordoned.log.dirs", value), ("max.connections", "8")];
+        let node: ConfigMap = node.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        let live = base.with_dynamic(Some(&node), None);
+        assert_eq!(places(&live), expected, "{value}");
+        assert_eq!(live.socket.max_connections, 8);
+    }
 }

@@ -1,8 +1,13 @@
 //! Where new partitions go on a node with several log directories, and what a failed one means.
 
 use corelog_net::wire::Uuid;
-use corelog_net::wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
-use corelog_net::wire::records::BrokerRegistrationChangeRecord;
+use corelog_net::wire::messages::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use corelog_net::wire::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest,
+};
+use corelog_net::wire::records::{BrokerRegistrationChangeRecord, FeatureLevelRecord};
 
 use super::Node;
 
@@ -87,4 +92,109 @@ fn a_directory_is_recorded_once() {
     assert_eq!(partition.directory(1), Some(Uuid([8; 16])));
     assert_eq!((partition.leader, partition.leader_epoch), (1, 0));
     assert_eq!(node.controller().assign_directories(&chosen), []);
+}
+
+#[test]
+fn a_cordoned_directory_gets_nothing_but_what_is_put_there_by_hand() {
+    let mut node = Node::new("");
+    let ids = [Uuid([6; 16]), Uuid([7; 16]), Uuid([8; 16])];
+    let both = BrokerRegistrationChangeRecord {
+        broker_id: 1,
+        broker_epoch: 9,
+        log_dirs: ids.to_vec(),
+        ..BrokerRegistrationChangeRecord::default()
+    };
+    node.store(&[both.into()]);
+    let cordon = |node: &mut Node, cordoned: &[Uuid]| {
+        let record = node.controller().cordon(cordoned);
+        let records: Vec<_> = record.into_iter().collect();
+        node.store(&records);
+        records.len()
+    };
+    // The answer's sentence, or where the partitions went.
+    let place = |node: &mut Node, name: &str, wanted: CreatableTopic, avoided: &[Uuid]| {
+        let request = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: name.to_owned(),
+                ..wanted
+            }],
+            ..CreateTopicsRequest::default()
+        };
+        let mut draw = || Uuid([name.as_bytes()[0]; 16]);
+        let outcome = node.controller().create_topics(&request, &mut draw);
+        if let Some(message) = &outcome.response.topics[0].error_message {
+            assert_eq!(outcome.response.topics[0].error_code, 38);
+            return Err(message.clone());
+        }
+        let mut records = outcome.records;
+        node.controller().choose_directories(&mut records, avoided);
+        node.store(&records);
+        let topic = node.image.topic(name).expect("it was made");
+        let directories = topic.partitions.iter().map(|one| one.directory(1));
+        Ok(directories
+            .map(|id| id.expect("it has one").0[0])
+            .collect::<Vec<_>>())
+    };
+    let count = |num_partitions: i32| CreatableTopic {
+        num_partitions,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let by_hand = || {
+        let assignment = |partition_index| CreatableReplicaAssignment {
+            partition_index,
+            broker_ids: vec![1],
+            ..CreatableReplicaAssignment::default()
+        };
+        CreatableTopic {
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: vec![assignment(0), assignment(1)],
+            ..CreatableTopic::default()
+        }
+    };
+    assert_eq!(cordon(&mut node, &[ids[1]]), 1);
+    assert_eq!(cordon(&mut node, &[ids[1]]), 0, "it is so");
+    assert_eq!(place(&mut node, "a", count(4), &[]), Ok(vec![6, 8, 6, 8]));
+    // Rather a full one than a cordoned one.
+    assert_eq!(
+        place(&mut node, "b", count(2), &[ids[0], ids[2]]),
+        Ok(vec![6, 8])
+    );
+    assert_eq!(place(&mut node, "c", by_hand(), &[]), Ok(vec![6, 8]));
+    // With all of them cordoned the node gets nothing that does not name it.
+    assert_eq!(cordon(&mut node, &ids), 1);
+    let none = "All brokers are currently fenced, or have all their log directories cordoned.";
+    assert_eq!(
+        place(&mut node, "d", count(1), &[]),
+        Err(format!(
+            "Unable to replicate the partition 1 time(s): {none}"
+        ))
+    );
+    let more = CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic {
+            name: "a".to_owned(),
+            count: 5,
+            assignments: None,
+            ..CreatePartitionsTopic::default()
+        }],
+        ..CreatePartitionsRequest::default()
+    };
+    let outcome = node.controller().create_partitions(&more);
+    let result = &outcome.response.results[0];
+    assert_eq!(
+        (result.error_code, result.error_message.as_deref()),
+        (38, Some(none))
+    );
+    assert_eq!(place(&mut node, "e", by_hand(), &[]), Ok(vec![7, 7]));
+    assert_eq!(cordon(&mut node, &[]), 1);
+    assert_eq!(place(&mut node, "f", count(1), &[]), Ok(vec![7]));
+    // Registrations of an older cluster cannot say it.
+    let old = FeatureLevelRecord {
+        name: "metadata.version".to_owned(),
+        feature_level: 29,
+        ..FeatureLevelRecord::default()
+    };
+    node.store(&[old.into()]);
+    assert_eq!(cordon(&mut node, &ids), 0);
 }

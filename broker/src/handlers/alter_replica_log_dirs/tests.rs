@@ -39,8 +39,8 @@ fn error(path: &str, partition: i32) -> i16 {
         }],
         ..Default::default()
     };
-    let directories = ["/d".to_owned()];
-    let asked = ask(&image, &directories, &request);
+    let directories = ["/d".to_owned(), "/cordoned".to_owned()];
+    let asked = ask(&image, &directories, |at| at == 1, &request);
     let errors = asked
         .iter()
         .map(|one| one.question.err().unwrap_or_default());
@@ -57,4 +57,6 @@ fn a_replica_may_stay_where_it_is_and_other_paths_are_not_found() {
     assert_eq!(error("/d", 0), 0);
     assert_eq!(error("/d", 5), 3);
     assert_eq!(error("relative", 0), 57);
+    assert_eq!(error("/cordoned", 0), 39);
+    assert_eq!(error("/cordoned", 5), 39);
 }

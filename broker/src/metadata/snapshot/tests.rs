@@ -16,6 +16,7 @@ fn node() -> NodeRegistration {
         endpoints: vec![Endpoint::parse("PLAINTEXT://localhost:9092").expect("an endpoint")],
         rack: Some("r".to_owned()),
         log_dirs: vec![Uuid([6; 16])],
+        cordoned_log_dirs: Vec::new(),
     }
 }
 
