@@ -264,8 +264,11 @@ impl Shard {
         let directories = control.directories.clone();
         let disks = Arc::clone(self.allowances.disks());
         let failed =
-            corelog_runtime::blocking("checkpoints", move || write(&directories, &offsets, &disks))
-                .await;
+            // Who deletes a topic waits for it: not behind a cleaning, or folders that are removed.
+            corelog_runtime::blocking_brief("checkpoints", move || {
+                write(&directories, &offsets, &disks)
+            })
+            .await;
         for (at, error) in failed {
             if error.is_full() {
                 tracing::warn!("{error}: the checkpoints stay as they were");

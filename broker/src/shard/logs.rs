@@ -9,6 +9,7 @@
 //!
 //! Not here: writing and syncing (`flush.rs`), what a log is (`corelog_storage`).
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use corelog_net::wire::Uuid;
-use corelog_runtime::{blocking, blocking_all, spawn};
+use corelog_runtime::{blocking_all, blocking_brief, spawn};
 use corelog_storage::checkpoint::PartitionMetadata;
 use corelog_storage::disk::{DiskError, LayoutError, LogDir};
 use corelog_storage::disks;
@@ -350,8 +351,13 @@ impl Shard {
                 (result, one)
             }
         };
+        let threads = if wanted.iter().all(|one| one.open.is_none()) {
+            (CREATORS / self.shards).clamp(THREADS_MIN, CREATORS / 2)
+        } else {
+            self.threads()
+        };
         let jobs = wanted.into_iter().map(job).collect();
-        let results = blocking_all("open logs", self.threads(), jobs).await;
+        let results = blocking_all("open logs", threads, jobs).await;
         let results = self.name_created(results).await;
         let mut opened = Opened::default();
         let mut assigned = Vec::new();
@@ -452,7 +458,8 @@ impl Shard {
         let directories: BTreeSet<usize> = results.iter().filter_map(created).collect();
         for at in directories {
             let directory = self.directories[at].clone();
-            let synced = blocking("sync a log directory", move || directory.sync_dir("")).await;
+            let sync = move || directory.sync_dir("");
+            let synced = blocking_brief("sync a log directory", sync).await;
             let Err(error) = synced else { continue };
             let fault = OpenFault::from(error);
             for one in &mut results {
@@ -495,20 +502,14 @@ impl Shard {
         if gone.is_empty() {
             return;
         }
-        let renamed = blocking("delete logs", move || rename_deleted(gone)).await;
+        // Brief: who deletes waits for it, and with him whoever else changes a topic.
+        let renamed = blocking_brief("delete logs", move || rename_deleted(gone)).await;
         spawn("remove folders", async move {
             let begun = corelog_runtime::now();
             for (delay, folders) in renamed {
                 // Readers may still hold files of the folder; Kafka's file.delete.delay.ms.
                 corelog_runtime::sleep_until(begun + delay).await;
-                blocking("remove folders", move || {
-                    for (directory, folder) in folders {
-                        if let Err(error) = directory.remove_dir(&folder) {
-                            tracing::warn!("folder={folder} cannot be removed: {error}");
-                        }
-                    }
-                })
-                .await;
+                remove(folders).await;
             }
         })
         .detach();
@@ -747,6 +748,42 @@ struct Gone {
     delay: Duration,
 }
 
+/// Removes folders. Some at a time, so that nothing waits behind all of them; and some beside each other, because where
+/// the file system discards what it frees (`discard` on ext4 without a journal), each file waits for the disk.
+async fn remove(folders: Vec<(LogDir, String)>) {
+    let mut folders = folders.into_iter();
+    let pieces = std::iter::from_fn(move || {
+        let piece: Vec<_> = folders.by_ref().take(FOLDERS_PER_PIECE).collect();
+        (!piece.is_empty()).then_some(piece)
+    });
+    let pieces = Rc::new(RefCell::new(pieces));
+    let removers: Vec<_> = (0..REMOVERS)
+        .map(|_| {
+            let pieces = Rc::clone(&pieces);
+            spawn("remove folders", async move {
+                loop {
+                    let Some(piece) = pieces.borrow_mut().next() else {
+                        return;
+                    };
+                    blocking_brief("remove folders", move || remove_piece(piece)).await;
+                }
+            })
+        })
+        .collect();
+    for remover in removers {
+        // One that panicked has been told; the others have done its work but for a piece.
+        let _ = remover.await;
+    }
+}
+
+fn remove_piece(folders: Vec<(LogDir, String)>) {
+    for (directory, folder) in folders {
+        if let Err(error) = directory.remove_dir(&folder) {
+            tracing::warn!("folder={folder} cannot be removed: {error}");
+        }
+    }
+}
+
 /// Renames the folders; their new names by how long their files stay. One sync for each directory makes all of it durable.
 fn rename_deleted(gone: Vec<Gone>) -> BTreeMap<Duration, Vec<(LogDir, String)>> {
     let mut renamed: BTreeMap<Duration, Vec<(LogDir, String)>> = BTreeMap::new();
@@ -903,3 +940,9 @@ const MOVE_RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 /// Enough for the syncs of a few hundred logs to share a few commits.
 const THREADS_MIN: usize = 8;
 const THREADS_MAX: usize = 64;
+/// Threads of all shards that create logs. Each log waits for three commits of the file system, and a commit serves
+/// everybody who waits for it: 4,000 logs on ext4 took 7.7 s with 16 threads, 4.7 s with 64, 3.1 s with 128.
+const CREATORS: usize = 256;
+/// Of the four threads for brief jobs that a shard has, so that these still find one.
+const REMOVERS: usize = 2;
+const FOLDERS_PER_PIECE: usize = 16;

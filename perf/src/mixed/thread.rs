@@ -231,7 +231,11 @@ async fn drive(thread: &Rc<Thread>, share: Share, say: &Sender<Said>) -> Result<
     while thread.stage() != Stage::Drain {
         sleep(Duration::from_millis(10)).await;
     }
-    drop(pings);
+    // One by one: what is left to the end of the runtime is cancelled all at once, and for that the kernel looks at every
+    // connection for every connection (9,000: 46 s).
+    for ping in pings {
+        ping.cancel().await;
+    }
     reporter.cancel().await;
     let findings = thread.acked().map_or_else(Vec::new, |acked| {
         known
