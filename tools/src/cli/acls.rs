@@ -345,37 +345,80 @@ async fn work(given: &Given, answer: Box<dyn Read + Send>, out: &Printer) -> Res
                 .to_owned()
                 .into());
         }
-        for (resource, entries) in &wanted {
-            out.line(&format!(
-                "Adding ACLs for resource `{}`: \n \t{} \n",
-                shown_resource(resource.kind, &resource.name, pattern),
-                shown_entries(entries)
-            ));
-        }
-        let creations = wanted
-            .iter()
-            .flat_map(|(resource, entries)| {
-                entries.iter().map(move |entry| AclCreation {
-                    resource_type: resource.kind,
-                    resource_name: resource.name.clone(),
-                    resource_pattern_type: pattern,
-                    principal: entry.principal.clone(),
-                    host: entry.host.clone(),
-                    operation: entry.operation,
-                    permission_type: entry.permission,
-                    ..AclCreation::default()
-                })
-            })
-            .collect();
-        admin
-            .create_acls(creations)
-            .await
-            .map_err(refused("createAcls"))?;
-    } else if given.has("remove") {
-        remove(given, &admin, &wanted, pattern, answer, out).await?;
+        return add(&admin, &wanted, pattern, out).await;
+    }
+    if given.has("remove") {
+        return remove(given, &admin, &wanted, pattern, answer, out).await;
     }
     let filters = resources(given);
     list(given, &admin, &filters, pattern, out).await
+}
+
+/// Creates what is not there yet, resource by resource.
+async fn add(
+    admin: &Admin,
+    wanted: &[(Resource, Vec<Entry>)],
+    pattern: i8,
+    out: &Printer,
+) -> Result<(), Fault> {
+    for (resource, entries) in wanted {
+        let there = DescribeAclsRequest {
+            resource_type_filter: resource.kind,
+            resource_name_filter: Some(resource.name.clone()),
+            pattern_type_filter: pattern,
+            principal_filter: None,
+            host_filter: None,
+            operation: ANY,
+            permission_type: ANY,
+            ..DescribeAclsRequest::default()
+        };
+        let there = admin
+            .describe_acls(&there)
+            .await
+            .map_err(refused("describeAcls"))?;
+        let is_there = |entry: &Entry| {
+            there.iter().flat_map(|found| &found.acls).any(|acl| {
+                acl.principal == entry.principal
+                    && acl.host == entry.host
+                    && acl.operation == entry.operation
+                    && acl.permission_type == entry.permission
+            })
+        };
+        let shown = shown_resource(resource.kind, &resource.name, pattern);
+        let mut new = Vec::new();
+        for entry in entries {
+            if is_there(entry) {
+                let entry = shown_entries(std::slice::from_ref(entry));
+                out.line(&format!(
+                    "Acl (pattern={shown}, entry={entry}) already exists."
+                ));
+            } else {
+                new.push(entry.clone());
+            }
+        }
+        if new.is_empty() {
+            continue;
+        }
+        out.line(&format!(
+            "Adding ACLs for resource `{shown}`: \n \t{}\n",
+            shown_entries(&new)
+        ));
+        let creation = |entry: Entry| AclCreation {
+            resource_type: resource.kind,
+            resource_name: resource.name.clone(),
+            resource_pattern_type: pattern,
+            principal: entry.principal,
+            host: entry.host,
+            operation: entry.operation,
+            permission_type: entry.permission,
+            ..AclCreation::default()
+        };
+        admin
+            .create_acls(new.into_iter().map(creation).collect())
+            .await
+            .map_err(refused("createAcls"))?;
+    }
+    Ok(())
 }
 
 async fn remove(
@@ -395,7 +438,7 @@ async fn remove(
                 )
             } else {
                 format!(
-                    "Are you sure you want to remove ACLs: \n {} \n from resource filter `{shown}`? (y/n)",
+                    "Are you sure you want to remove ACLs: \n \t{}\n from resource filter `{shown}`? (y/n)",
                     shown_entries(entries)
                 )
             };
@@ -491,7 +534,7 @@ async fn list(
                 continue;
             }
             out.line(&format!(
-                "Current ACLs for resource `{}`: \n \t{} \n",
+                "Current ACLs for resource `{}`:\n\t{}\n",
                 shown_resource(
                     resource.resource_type,
                     &resource.resource_name,

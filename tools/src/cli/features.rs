@@ -194,7 +194,6 @@ impl Update {
             .map(|(name, level)| FeatureUpdateKey {
                 feature: name.clone(),
                 max_version_level: *level,
-                allow_downgrade: self.upgrade_type != 1,
                 upgrade_type: self.upgrade_type,
                 ..FeatureUpdateKey::default()
             })

@@ -124,6 +124,7 @@ impl Admin {
         listeners: &[(String, String, u16)],
     ) -> Result<(), ApiError> {
         let request = AddRaftVoterRequest {
+            cluster_id: None,
             timeout_ms: self.timeout_ms(),
             voter_id: id,
             voter_directory_id: directory,
@@ -145,6 +146,7 @@ impl Admin {
     /// Takes a voter's vote.
     pub async fn remove_voter(&self, id: i32, directory: Uuid) -> Result<(), ApiError> {
         let request = RemoveRaftVoterRequest {
+            cluster_id: None,
             voter_id: id,
             voter_directory_id: directory,
             ..RemoveRaftVoterRequest::default()
