@@ -91,7 +91,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
     );
     let disks = Arc::new(disks);
     let runtime = runtime_config(&config, 0, &cpus);
-    let write_ways = write_way::choose(config.io_write, &directories, &runtime);
+    let write_ways = write_way::choose(&config, &directories, &runtime);
     let mut parts: Vec<_> = mesh::ports(shards, config.mesh_capacity)
         .into_iter()
         .enumerate()

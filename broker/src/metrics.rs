@@ -99,6 +99,8 @@ pub(crate) struct Metrics {
     pub(crate) reads: Reads,
     pub(crate) writes: Count,
     pub(crate) written_bytes: Count,
+    /// Of these, past the page cache.
+    pub(crate) direct_bytes: Count,
     pub(crate) cleanings: Cleanings,
     pub(crate) moves: Moves,
     pub(crate) segments_retired: Count,
@@ -136,6 +138,7 @@ impl Metrics {
             reads: Reads::default(),
             writes: Count::default(),
             written_bytes: Count::default(),
+            direct_bytes: Count::default(),
             cleanings: Cleanings::default(),
             moves: Moves::default(),
             segments_retired: Count::default(),

@@ -24,6 +24,7 @@ use corelog_storage::log::Log;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use crate::metrics::Traffic;
+use crate::shard::direct::DirectFile;
 
 /// What a partition can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +61,17 @@ pub(crate) struct Partition {
     pub(crate) durable: Cell<Offset>,
     /// Wakes producers: `high_watermark`, `durable` or `state` changed.
     pub(crate) progress: Notify,
-    /// A write is with the ring: the next is taken when it is done.
+    /// The way past the page cache into its newest segment, when large stretches are written.
+    pub(crate) direct: RefCell<Option<DirectFile>>,
+    /// A write is with the kernel: the next is taken when it is done.
     pub(crate) writing: Cell<bool>,
     /// Queued for the flush task; to be synced behind its next write.
     pub(crate) write_queued: Cell<bool>,
     pub(crate) sync_wanted: Cell<bool>,
-    /// Queued for the sync task.
+    /// To be synced when the sync under way has ended, or at once.
     pub(crate) sync_queued: Cell<bool>,
+    /// Syncs of it are under way.
+    pub(crate) syncing: Cell<bool>,
     /// The end of the log when `flush.messages` last asked for a sync.
     pub(crate) flush_asked: Cell<Offset>,
     /// A timer of `flush.ms` runs.
@@ -114,9 +119,11 @@ impl Partition {
             log: RefCell::new(log),
             progress: Notify::new(),
             writing: Cell::new(false),
+            direct: RefCell::new(None),
             write_queued: Cell::new(false),
             sync_wanted: Cell::new(false),
             sync_queued: Cell::new(false),
+            syncing: Cell::new(false),
             flush_timed: Cell::new(false),
             working: Cell::new(false),
             starved: Cell::new(false),

@@ -15,6 +15,7 @@ pub(crate) mod cache;
 pub(crate) mod cleaner;
 pub(crate) mod control;
 pub(crate) mod coordinators;
+pub(crate) mod direct;
 pub(crate) mod disks;
 pub(crate) mod flush;
 pub(crate) mod housekeeping;
@@ -38,7 +39,7 @@ use corelog_storage::disk::LogDir;
 use corelog_storage::types::TopicId;
 
 use crate::admin::Status;
-use crate::config::broker::WriteWay;
+use crate::config::broker::Writes;
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::gate;
 use crate::group::GroupSettings;
@@ -118,11 +119,9 @@ pub(crate) struct Shard {
     /// Partitions of this shard on their way to another directory.
     pub(crate) moves: RefCell<Map<(TopicId, i32), Rc<Move>>>,
     /// How to write in each directory.
-    pub(crate) write_ways: Arc<[WriteWay]>,
+    pub(crate) write_ways: Arc<[Writes]>,
     pub(crate) partitions: RefCell<Map<(TopicId, i32), Rc<Partition>>>,
     pub(crate) writes: Queue,
-    /// One of every log directory.
-    pub(crate) syncs: Box<[Queue]>,
     pub(crate) cache: CacheWindow,
     pub(crate) allowances: Allowances,
     pub(crate) cleaner: Cleaner,
@@ -169,7 +168,7 @@ pub(crate) struct Parts {
     pub(crate) directories: Arc<[LogDir]>,
     pub(crate) disks: Arc<Disks>,
     pub(crate) metadata_directory: usize,
-    pub(crate) write_ways: Arc<[WriteWay]>,
+    pub(crate) write_ways: Arc<[Writes]>,
     pub(crate) image: Arc<Image>,
     pub(crate) cluster_id: Arc<str>,
 }
@@ -190,7 +189,6 @@ impl Shard {
             metadata_directory: parts.metadata_directory,
             unserved: RefCell::default(),
             moves: RefCell::default(),
-            syncs: parts.write_ways.iter().map(|_| Queue::new()).collect(),
             reading_ahead: parts
                 .write_ways
                 .iter()
@@ -229,12 +227,10 @@ impl Shard {
             config: parts.config,
         });
         spawn("flush", Rc::clone(&shard).write_for_ever()).detach();
-        for directory in 0..shard.syncs.len() {
-            spawn("sync", Rc::clone(&shard).sync_for_ever(directory)).detach();
-        }
         spawn("group timers", Rc::clone(&shard).tick_groups()).detach();
         spawn("transaction timers", Rc::clone(&shard).tick_transactions()).detach();
         spawn("housekeeping", Rc::clone(&shard).keep_house_for_ever()).detach();
+        spawn("give back", Rc::clone(&shard).give_back_for_ever()).detach();
         spawn("watch disks", Rc::clone(&shard).watch_disks_for_ever()).detach();
         spawn("cleaner", Rc::clone(&shard).clean_for_ever()).detach();
         spawn("mesh replies", Rc::clone(&shard.mesh).collect()).detach();

@@ -36,6 +36,15 @@ pub enum IoBackend {
     Readiness,
 }
 
+/// How records go to the files of a log directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writes {
+    /// What is not large enough for the way past the page cache.
+    pub small: WriteWay,
+    /// Whether large stretches go past the page cache.
+    pub direct: bool,
+}
+
 /// How records go to the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteWay {
@@ -80,6 +89,8 @@ pub struct BrokerConfig {
     pub shards: Option<usize>,
     /// `corelog.io.backend`.
     pub io_backend: IoBackend,
+    /// `corelog.io.direct`; `None` leaves it to a probe.
+    pub io_direct: Option<bool>,
     /// `corelog.io.write`; `None` leaves it to a probe.
     pub io_write: Option<WriteWay>,
     /// `corelog.io.ring.entries`.
@@ -393,6 +404,11 @@ impl BrokerConfig {
                 Some("ring") => IoBackend::Ring,
                 Some("readiness") => IoBackend::Readiness,
                 _ => IoBackend::Auto,
+            },
+            io_direct: match values.text("corelog.io.direct").as_deref() {
+                Some("always") => Some(true),
+                Some("never") => Some(false),
+                _ => None,
             },
             io_write: match values.text("corelog.io.write").as_deref() {
                 Some("ring") => Some(WriteWay::Ring),

@@ -186,6 +186,8 @@ families! {
         "Seconds that a sync of a log takes, by log directory: what an acks=all producer waits for.";
     WRITTEN_BYTES Counter "corelog_log_written_bytes_total" []
         "Bytes written to segments.";
+    DIRECT_BYTES Counter "corelog_log_direct_written_bytes_total" []
+        "Of these, bytes that went past the page cache.";
     WRITES Counter "corelog_log_writes_total" []
         "Writes to segments; batches that arrive together share one.";
 

@@ -408,6 +408,7 @@ fn directories(text: &mut Text, shard: &Shard, samples: &[Sample]) {
         summary(text, &[path], &syncs, SECOND);
     }
     text.single(names::WRITTEN_BYTES, sum(samples, |one| one.written_bytes));
+    text.single(names::DIRECT_BYTES, sum(samples, |one| one.direct_bytes));
     text.single(names::WRITES, sum(samples, |one| one.writes));
 }
 

@@ -184,6 +184,7 @@ pub(crate) struct Sample {
     pub(crate) reads: [u64; 4],
     pub(crate) writes: u64,
     pub(crate) written_bytes: u64,
+    pub(crate) direct_bytes: u64,
     pub(crate) tail_bytes: usize,
     /// Clean, gave up, failed; bytes before and after.
     pub(crate) cleanings: [u64; 5],
@@ -290,6 +291,7 @@ impl Shard {
             reads: [tail.get(), warm.get(), ahead.get(), cold.get()],
             writes: metrics.writes.get(),
             written_bytes: metrics.written_bytes.get(),
+            direct_bytes: metrics.direct_bytes.get(),
             tail_bytes: self.tail_bytes.get(),
             cleanings: [
                 cleanings.clean.get(),

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use corelog_runtime::{File, Notify, Temperature, spawn};
+use corelog_runtime::{Access, DIRECT_ALIGNMENT, File, Notify, Temperature, spawn};
 
 use crate::shard::Shard;
 
@@ -190,7 +190,7 @@ impl Readahead {
             wanted.push(piece);
         }
         if let (Way::Unknown, false) = (&stream.way, wanted.is_empty()) {
-            let direct = File::from_fd(Arc::clone(file)).past_the_cache();
+            let direct = File::from_fd(Arc::clone(file)).past_the_cache(Access::Read);
             stream.way = direct.map_or(Way::Cached, Way::Direct);
         }
         let way = stream.way.clone();
@@ -296,8 +296,6 @@ impl Shard {
 pub(crate) const READS_AHEAD: usize = 1;
 /// One read ahead.
 const PIECE_SIZE: u64 = 256 << 10;
-/// What `O_DIRECT` asks of positions and sizes on every usual disk (open(2)); a block has it too.
-const DIRECT_ALIGNMENT: u64 = 4 << 10;
 /// What one reader gets ahead at most.
 const AHEAD_MAX: u64 = 4 * PIECE_SIZE;
 /// What the readers of a shard get ahead together.

@@ -1,11 +1,12 @@
 //! The tasks that carry out the logs' plans: writing what was appended, syncing what was asked.
 //!
-//! Owns: the queue of partitions to write, and those of every directory to sync.
+//! Owns: the queue of partitions to write, and the syncs under way.
 //! Lives on: every shard.
 //! Invariants:
 //! 1. A log has one writer: the flush task. It takes everything appended so far in one write per
-//!    file, so batches that arrive together are written together without any timer. Where writes go
-//!    through the ring, one of a log is under way at a time.
+//!    file, so batches that arrive together are written together without any timer. Where a write is not
+//!    done at once (large ones past the page cache, all where the ring is the way), one of a log is under
+//!    way at a time.
 //! 2. A sync covers only what was written before it began; `durable` moves to what it covered.
 //! 3. After a failed write or sync the partition's whole log directory is offline on this shard.
 //!
@@ -22,8 +23,9 @@ use corelog_storage::log::{Sync, Work, Write, WriteFault};
 use crate::config::broker::WriteWay;
 use crate::partition::{Partition, State};
 use crate::shard::Shard;
+use crate::shard::direct::Cut;
 
-/// Partitions that wait for the flush or the sync task.
+/// Partitions that wait for the flush task.
 pub(crate) struct Queue {
     partitions: RefCell<Vec<Rc<Partition>>>,
     filled: Notify,
@@ -75,10 +77,7 @@ impl Shard {
             let mut queued = self.writes.take(spare).await;
             for partition in queued.drain(..) {
                 partition.write_queued.set(false);
-                match self.write_ways[partition.directory.get()] {
-                    WriteWay::Inline => self.write(&partition),
-                    WriteWay::Ring => self.write_by_ring(&partition),
-                }
+                self.write(&partition);
                 if !partition.writing.get() {
                     self.behind_write(&partition);
                 }
@@ -99,8 +98,8 @@ impl Shard {
         let wanted = partition.sync_wanted.get();
         partition.sync_wanted.set(wanted && waits);
         let due = wanted || held_back;
-        if due && !partition.sync_queued.replace(true) {
-            self.syncs[partition.directory.get()].push(partition);
+        if due {
+            self.sync_next(partition);
         }
         self.work(partition);
         self.tail_grew(partition);
@@ -108,37 +107,53 @@ impl Shard {
 
     // HOT: one pwritev per file that batches were appended to since the last round
     fn write(&self, partition: &Rc<Partition>) {
-        while partition.state.get() == State::Online && !partition.held.get() {
+        let way = self.write_ways[partition.directory.get()];
+        let free = || !partition.held.get() && !partition.writing.get();
+        while partition.state.get() == State::Online && free() {
             let Some(write) = partition.log.borrow_mut().take_write() else {
                 break;
             };
-            let file = File::from_fd(write.file.descriptor());
+            let file = write.file.descriptor();
             let size = write.size() as u64;
-            let outcome = file.write_now(&write.parts, write.position);
-            if self.wrote(partition, &write, size, outcome).is_err() {
-                return;
+            let direct = way.direct.then(|| partition.direct(&file, size)).flatten();
+            if direct.is_none() && way.small == WriteWay::Inline {
+                let outcome = File::from_fd(file).write_now(&write.parts, write.position);
+                if self.wrote(partition, &write, size, outcome).is_err() {
+                    return;
+                }
+            } else {
+                self.write_apart(partition, write, direct);
             }
         }
         self.find_failure(partition);
     }
 
-    /// Hands the next stretch to the ring. One at a time for a log: what is appended meanwhile is
-    /// written together, and a sync finds its turn between two writes.
-    fn write_by_ring(&self, partition: &Rc<Partition>) {
-        if partition.state.get() != State::Online || partition.writing.get() {
-            return;
-        }
-        let Some(mut write) = partition.log.borrow_mut().take_write() else {
-            self.find_failure(partition);
-            return;
-        };
+    /// Hands a stretch to the kernel and does not wait. One at a time for a log: what is appended meanwhile
+    /// is written together, and a sync finds its turn between two writes.
+    fn write_apart(&self, partition: &Rc<Partition>, mut write: Write, direct: Option<File>) {
         partition.writing.set(true);
         let (shard, partition) = (self.itself(), Rc::clone(partition));
         spawn("write", async move {
             let file = File::from_fd(write.file.descriptor());
             let size = write.size() as u64;
             let parts = std::mem::take(&mut write.parts);
-            let (outcome, _) = file.write_at(parts, write.position).await;
+            let past_the_cache = match direct {
+                Some(direct) => {
+                    let cut = Cut::new(&parts, write.position);
+                    shard.metrics.direct_bytes.add(cut.direct_bytes());
+                    Some(cut.write(&file, &direct, write.position).await)
+                }
+                None => None,
+            };
+            let outcome = match past_the_cache {
+                // The disk has larger units.
+                Some(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                    partition.give_up_direct();
+                    file.write_at(parts, write.position).await.0
+                }
+                Some(done) => done,
+                None => file.write_at(parts, write.position).await.0,
+            };
             partition.writing.set(false);
             let done = shard.wrote(&partition, &write, size, outcome);
             shard.behind_write(&partition);
@@ -215,28 +230,24 @@ impl Shard {
         .detach();
     }
 
-    /// The sync task of one log directory: group commit. Everyone who asked before a round begins shares it; a slow
-    /// disk holds up nobody on another.
-    pub(crate) async fn sync_for_ever(self: Rc<Self>, directory: usize) {
-        let mut spare = Vec::new();
-        loop {
-            let mut queued = self.syncs[directory].take(spare).await;
-            let mut running = Vec::with_capacity(queued.len());
-            for partition in queued.drain(..) {
-                partition.sync_queued.set(false);
-                let shard = Rc::clone(&self);
-                running.push(spawn("sync", async move { shard.sync(&partition).await }));
-            }
-            for task in running {
-                // A panic inside was logged by the runtime; those who wait see the partition's state.
-                let _ = task.await;
-            }
-            spare = queued;
+    /// Group commit: syncs the log, at once or when the sync under way has ended. Everyone who asked before a sync begins
+    /// shares it. Logs do not wait for each other: those of one file system meet in the commits of its journal.
+    fn sync_next(&self, partition: &Rc<Partition>) {
+        if partition.sync_queued.replace(true) || partition.syncing.replace(true) {
+            return;
         }
+        let (shard, partition) = (self.itself(), Rc::clone(partition));
+        spawn("sync", async move {
+            while partition.sync_queued.replace(false) {
+                shard.sync(&partition).await;
+            }
+            partition.syncing.set(false);
+        })
+        .detach();
     }
 
     /// Brings what is written of one log to the disk.
-    pub(crate) async fn sync(&self, partition: &Rc<Partition>) {
+    async fn sync(&self, partition: &Rc<Partition>) {
         if partition.held.get() {
             // Asked for again when its folder has its new place.
             return;

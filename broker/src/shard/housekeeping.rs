@@ -35,6 +35,14 @@ impl Shard {
         }
     }
 
+    /// Gives memory that nobody needs any more back to the system.
+    pub(crate) async fn give_back_for_ever(self: Rc<Self>) {
+        loop {
+            corelog_runtime::sleep(GIVE_BACK_EVERY).await;
+            corelog_runtime::give_back_unused();
+        }
+    }
+
     /// Retention and expiry of one partition.
     pub(crate) fn keep(self: &Rc<Self>, partition: &Rc<Partition>) {
         if partition.held.get() {
@@ -61,6 +69,7 @@ impl Shard {
         }
         if idle && !log.has_unwritten() {
             log.release_idle();
+            partition.close_direct();
         }
         drop(log);
         self.work(partition);
@@ -84,3 +93,6 @@ impl Shard {
         self.run_work(partition, unlink);
     }
 }
+
+/// A load that comes back sooner finds its memory as it left it.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ use rustix::fs::Advice;
 
 use crate::client::Client;
 use crate::harness::Broker;
+use crate::metrics::{ON_ANY_PORT, scrape};
 use crate::records::{read, values};
 use crate::table::error;
 use crate::topics::{create, fetching, only_records, produce, producing, read_all};
@@ -149,17 +150,22 @@ fn a_reader_that_catches_up_goes_on_with_what_comes() {
 
 #[test]
 fn what_the_ring_wrote_is_there_after_a_kill() {
-    rolls_and_survives("ring");
+    rolls_and_survives(&["corelog.io.write=ring", "corelog.io.direct=never"]);
 }
 
 #[test]
 fn what_was_written_inline_is_there_after_a_kill() {
-    rolls_and_survives("inline");
+    rolls_and_survives(&["corelog.io.write=inline", "corelog.io.direct=never"]);
+}
+
+#[test]
+fn what_was_written_past_the_page_cache_is_there_after_a_kill() {
+    rolls_and_survives(&["corelog.io.write=inline", "corelog.io.direct=always"]);
 }
 
 /// Many batches on their way at once, over many segments: each is acknowledged, and then there.
-fn rolls_and_survives(way: &str) {
-    let mut broker = Broker::with(&[&format!("corelog.io.write={way}")]);
+fn rolls_and_survives(ways: &[&str; 2]) {
+    let mut broker = Broker::with(&[ways[0], ways[1], ON_ANY_PORT]);
     let mut client = broker.client();
     create(&mut client, "by-ring", 2, &[("segment.bytes", "1048576")]);
     let mut requests = Vec::new();
@@ -177,7 +183,14 @@ fn rolls_and_survives(way: &str) {
             10 * i64::try_from(at / 2).expect("a count")
         );
     }
-    assert!(broker.log().contains(&format!("writes={way}")));
+    let said = ways.map(|way| way.split('=').nth(1).expect("a value"));
+    let direct = said[1] == "always";
+    assert!(
+        broker
+            .log()
+            .contains(&format!("writes={} direct={direct}", said[0]))
+    );
+    let before = scrape(&broker);
     broker.kill();
     broker.launch();
     let mut client = broker.client();
@@ -188,6 +201,8 @@ fn rolls_and_survives(way: &str) {
         assert!(all.iter().map(|(_, value)| value).enumerate().all(same));
     }
     assert!(logs(&broker, "by-ring-0").len() > 5);
+    let past_the_cache = before.value("corelog_log_direct_written_bytes_total", &[]);
+    assert_eq!(past_the_cache > 2e6, direct, "{past_the_cache} bytes");
     broker.stop();
 }
 

@@ -3,6 +3,8 @@
 //! Invariants: 1. Memory is always initialised (fresh pages are zero), so `spare` is a safe slice.
 //! 2. A block is in exactly one place: a `Block`, the shard's free list, or the home stack. 3. The home
 //! stack is pushed by anyone and emptied whole by its shard, so a pointer is never popped twice (no ABA).
+//! 4. What a load needs at its peak stays, so that no page is touched anew under load (a fault costs more than the copy
+//! into the page); what was not needed for a while goes back (`give_back_unused`).
 //! Not here: immutable views: `freeze` makes a `bytes::Bytes`.
 #![expect(
     unsafe_code,
@@ -10,7 +12,7 @@
 )]
 
 use std::alloc::Layout;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -23,14 +25,14 @@ pub const BLOCK_MIN: usize = 4 << 10;
 /// The largest block that is kept for reuse, bytes.
 pub const BLOCK_MAX_POOLED: usize = 4 << 20;
 
-/// Sizes of the classes, and how many of each a shard keeps at rest.
+/// Sizes of the classes, and how many of each a shard keeps at most at rest.
 const CLASSES: [(usize, usize); 6] = [
-    (4 << 10, 512),
-    (16 << 10, 256),
-    (64 << 10, 128),
-    (256 << 10, 32),
-    (1 << 20, 16),
-    (4 << 20, 4),
+    (4 << 10, 2048),
+    (16 << 10, 1024),
+    (64 << 10, 512),
+    (256 << 10, 128),
+    (1 << 20, 48),
+    (4 << 20, 16),
 ];
 const COUNT: usize = CLASSES.len();
 const _: () = assert!(CLASSES[0].0 == BLOCK_MIN && CLASSES[COUNT - 1].0 == BLOCK_MAX_POOLED);
@@ -273,10 +275,18 @@ fn nowhere() -> Arc<Home> {
     NOWHERE.get_or_init(|| Home::new(true)).clone()
 }
 
+/// Gives memory back to the system: of the blocks of this shard's pool that nobody has needed since the last call, half.
+/// Outside of a runtime there is no pool. To be called now and then, whatever the load.
+pub fn give_back_unused() {
+    crate::core::with_current(|core| core.pool.give_back_unused());
+}
+
 /// The shard's side: free lists without atomics.
 pub(crate) struct Pool {
     home: Arc<Home>,
     free: RefCell<[Vec<NonNull<u8>>; COUNT]>,
+    /// How short each list has been since the last look: so many blocks were not needed.
+    unused: [Cell<usize>; COUNT],
 }
 
 impl Pool {
@@ -284,6 +294,31 @@ impl Pool {
         Self {
             home: Home::new(false),
             free: RefCell::default(),
+            unused: [const { Cell::new(0) }; COUNT],
+        }
+    }
+
+    /// Bytes at rest, but for those that others have just returned.
+    pub(crate) fn bytes(&self) -> usize {
+        let free = self.free.borrow();
+        let sizes = free
+            .iter()
+            .zip(CLASSES)
+            .map(|(list, (size, _))| list.len() * size);
+        sizes.sum()
+    }
+
+    fn give_back_unused(&self) {
+        for (class, (size, _)) in CLASSES.iter().enumerate() {
+            let mut free = self.free.borrow_mut();
+            let list = &mut free[class];
+            // The longest unused lie at the front.
+            let going = list.drain(..self.unused[class].get().div_ceil(2));
+            for memory in going {
+                unmap(memory, *size);
+            }
+            self.home.pop_all(class, |memory| list.push(memory));
+            self.unused[class].set(list.len());
         }
     }
 
@@ -305,6 +340,8 @@ impl Pool {
         let Some(memory) = list.pop() else {
             return Block::allocate(CLASSES[class].0, self.home.clone());
         };
+        let unused = &self.unused[class];
+        unused.set(unused.get().min(list.len()));
         self.home.alive.fetch_add(1, Ordering::Relaxed);
         Block {
             memory,

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::Io;
-use crate::block::Block;
+use crate::block::{BLOCK_MIN, Block};
 use crate::op::{Handle, Outcome, PARTS_MAX, Punt, Work, perform, rest};
 use crate::residency;
 #[cfg(any(test, feature = "sim"))]
@@ -34,6 +34,18 @@ pub enum Temperature {
 pub struct File {
     handle: Handle,
 }
+
+/// What a descriptor past the page cache is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `read_direct`.
+    Read,
+    /// `write_at`, of whole units from blocks.
+    Write,
+}
+
+/// What `O_DIRECT` asks of positions, sizes and addresses on every usual disk, bytes (open(2)); the memory of a block has it.
+pub const DIRECT_ALIGNMENT: u64 = BLOCK_MIN as u64;
 
 /// From this size a cold read goes to a kernel worker at once instead of being tried inline by the ring.
 const PUNT_MIN: usize = 256 << 10;
@@ -121,14 +133,18 @@ impl File {
         (Ok(total), into)
     }
 
-    /// A descriptor of its own for the same file, by which reads go past the page cache (`O_DIRECT`), also when the file
-    /// has no name any more. For `read_direct` only.
+    /// A descriptor of its own for the same file, by which reads or writes go past the page cache (`O_DIRECT`), also when the
+    /// file has no name any more.
     ///
     /// # Errors
     /// `EINVAL` where the file system cannot; any error of open(2), also where `/proc` is not mounted.
-    pub fn past_the_cache(&self) -> io::Result<Self> {
+    pub fn past_the_cache(&self, access: Access) -> io::Result<Self> {
         let path = format!("/proc/self/fd/{}", self.fd().as_raw_fd());
-        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        let access = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::WRONLY,
+        };
+        let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self::from_fd(Arc::new(fd)))
     }

@@ -1,4 +1,5 @@
-//! Owns: measuring what a buffered write costs inline and through the driver, on one file system.
+//! Owns: measuring what a buffered write costs inline and through the driver, and how fast the disk takes one past the page
+//! cache, on one file system.
 //! Lives on: a runtime at start, when nothing else runs in the process.
 //! Invariants: 1. CPU time of the whole process is compared, kernel workers of its ring included: the wall clock
 //! would measure its neighbours. 2. Both ways write the same bytes to the same place, in turn.
@@ -6,9 +7,13 @@
 
 use std::io;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::file::File;
+use crate::block::block;
+use crate::clock::now;
+use crate::file::{Access, File};
 
 /// CPU time of one write of 64 KiB into the page cache, in nanoseconds; the least of several rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,22 @@ pub async fn probe_writes(file: &File) -> io::Result<WriteCost> {
     Ok(cost)
 }
 
+/// How long a mebibyte takes past the page cache, on a file that may be overwritten; the least of a few. `None` where the file
+/// system has no such way.
+pub async fn probe_direct(file: &File) -> Option<Duration> {
+    let direct = file.past_the_cache(Access::Write).ok()?;
+    let mut least = None;
+    for _ in 0..DIRECT_ROUNDS {
+        let mut piece = block(DIRECT_SIZE);
+        piece.advance(DIRECT_SIZE);
+        let begun = now();
+        direct.write_at(vec![piece.freeze()], 0).await.0.ok()?;
+        let took = now() - begun;
+        least = Some(least.map_or(took, |least: Duration| least.min(took)));
+    }
+    least
+}
+
 /// CPU time of this process, user and system, all threads.
 fn process_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -57,3 +78,5 @@ fn process_ns() -> u64 {
 const PIECE_SIZE: usize = 64 << 10;
 const PIECES: u64 = 16;
 const ROUNDS: usize = 8;
+const DIRECT_SIZE: usize = 1 << 20;
+const DIRECT_ROUNDS: usize = 3;

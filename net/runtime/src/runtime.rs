@@ -127,6 +127,8 @@ pub struct Stats {
     pub operations: usize,
     /// Blocks of this shard's pool in hands anywhere.
     pub blocks: usize,
+    /// Memory of this shard's pool that waits to be used again, bytes.
+    pub pooled_bytes: usize,
 }
 
 /// Counters of the current runtime.
@@ -150,6 +152,7 @@ pub fn stats() -> Stats {
         timers_set,
         operations,
         blocks: core.pool.alive(),
+        pooled_bytes: core.pool.bytes(),
     }
 }
 

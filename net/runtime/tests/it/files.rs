@@ -1,10 +1,13 @@
 //! Files: round trips, and buffers in flight that nobody waits for any more.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use corelog_runtime::{Block, File, Temperature, block, spawn, stats, yield_now};
+use corelog_runtime::{
+    Access, Block, File, Temperature, block, give_back_unused, spawn, stats, yield_now,
+};
 use rustix::fs::{Mode, OFlags};
 
 use crate::support::run;
@@ -175,7 +178,7 @@ fn a_file_without_a_name_is_read_past_the_page_cache() {
         file.write_now(std::slice::from_ref(&bytes), 0).unwrap();
         file.sync_data().await.unwrap();
         file.drop_cache(0..size as u64).await;
-        let direct = match file.past_the_cache() {
+        let direct = match file.past_the_cache(Access::Read) {
             Ok(direct) => direct,
             // A file system in memory has nothing but its cache.
             Err(error) => return assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput),
@@ -195,6 +198,65 @@ fn a_file_without_a_name_is_read_past_the_page_cache() {
         if let Some(cached) = file.cached(0..size as u64) {
             assert!(!cached, "it went through the page cache");
         }
+    });
+}
+
+/// So many blocks at once, and where they lie.
+fn taken(count: usize, size: usize) -> (Vec<Block>, BTreeSet<usize>) {
+    let mut blocks: Vec<Block> = std::iter::repeat_with(|| block(size)).take(count).collect();
+    let places = blocks.iter_mut().map(|one| one.spare().as_ptr().addr());
+    let places = places.collect();
+    (blocks, places)
+}
+
+#[test]
+fn memory_that_a_load_needs_stays_and_what_nobody_needs_goes_back() {
+    run(async {
+        for size in [4 << 10, 256 << 10, 4 << 20] {
+            let (blocks, places) = taken(16, size);
+            drop(blocks);
+            give_back_unused();
+            let (blocks, again) = taken(16, size);
+            assert_eq!(places, again, "{size}");
+            drop(blocks);
+            // Needed since the last look, so nothing goes; then a half each time.
+            let mut kept = Vec::new();
+            for _ in 0..4 {
+                give_back_unused();
+                kept.push(stats().pooled_bytes / size);
+            }
+            assert_eq!(kept, [16, 8, 4, 2], "{size}");
+            while stats().pooled_bytes > 0 {
+                give_back_unused();
+            }
+        }
+    });
+}
+
+#[test]
+fn whole_units_are_written_past_the_page_cache() {
+    run(async {
+        let file = File::from_fd(unnamed(OFlags::empty()));
+        let size = 1 << 20;
+        let mut source = block(size);
+        source.spare()[..size].fill(7);
+        source.advance(size);
+        let source = source.freeze();
+        let direct = match file.past_the_cache(Access::Write) {
+            Ok(direct) => direct,
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(22), "no O_DIRECT here: {error}");
+                return;
+            }
+        };
+        direct.write_at(vec![source.clone()], 0).await.0.unwrap();
+        if let Some(cached) = file.cached(0..size as u64) {
+            assert!(!cached, "it went through the page cache");
+        }
+        let (read, into) = file.read_at(block(size), 0, size, Temperature::Cold).await;
+        assert_eq!(read.unwrap(), size);
+        assert_eq!(into.freeze(), source);
+        assert!(corelog_runtime::probe_direct(&file).await.is_some());
     });
 }
 
