@@ -13,11 +13,11 @@ use corelog_tools::load::verify::Findings;
 use corelog_tools::load::{Latencies, MB, to_f64};
 use serde::Serialize;
 
-use crate::result::{BrokerCost, Cost, Flow, Moment, Origin, Second, Watched, put, take_flags};
+use crate::result::{BrokerCost, Cost, Flow, Moment, Origin, Second, own_flags, put};
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &[String], out: &mut Out) -> u8 {
-    let (rest, own) = match take_flags(arguments) {
+    let (rest, own, watched) = match own_flags(arguments) {
         Ok(taken) => taken,
         Err(error) => {
             out.error(&error);
@@ -27,13 +27,6 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
     let mut request = match read(&rest, out, Duration::from_secs(1)) {
         Ok(request) => request,
         Err(code) => return code,
-    };
-    let watched = match own.broker_pid.as_deref().map(Watched::new).transpose() {
-        Ok(watched) => watched,
-        Err(error) => {
-            out.error(&error);
-            return 1;
-        }
     };
     request.load.watch.clone_from(&own.broker_pid);
     let (json, detailed) = (request.json, request.detailed);

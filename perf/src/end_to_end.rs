@@ -10,6 +10,7 @@ use corelog_tools::cli::options::{Given, Opt, Table, flag, value};
 use corelog_tools::cli::properties::{Properties, pairs};
 
 use crate::mixed::{Printing, carry_out};
+use crate::result::{BROKER_PID, JSON_FILE};
 use crate::schedule::Arrivals;
 use crate::workload::{ConsumersDraft, Draft, ProducersDraft, SizeDraft, TopicDraft};
 
@@ -59,12 +60,8 @@ const OPTIONS: &[Opt] = &[
         "verify",
         "Check that every consumer gets every record once, in order.",
     ),
-    value(
-        "broker-pid",
-        "pid",
-        "A broker on this machine whose processor time to show.",
-    ),
-    value("json", "file", "Also write the result there."),
+    BROKER_PID,
+    JSON_FILE,
 ];
 
 const TABLE: Table = Table {

@@ -23,6 +23,8 @@ use corelog_tools::cli::options::{Given, Opt, Table, value};
 use corelog_tools::client::{ClientConfig, Connection};
 use corelog_tools::load::{Latencies, cpu_time_of, to_f64};
 
+use crate::result::BROKER_PID;
+
 mod consumer;
 
 const OPTIONS: &[Opt] = &[
@@ -63,7 +65,7 @@ const OPTIONS: &[Opt] = &[
         "bytes",
         "Of a subscription (default 100); classic protocol only.",
     ),
-    value("broker-pid", "pid", "Whose processor time to show."),
+    BROKER_PID,
 ];
 
 const TABLE: Table = Table {

@@ -8,7 +8,9 @@ use corelog_tools::cli::options::{Opt, Table, value};
 use serde::Serialize;
 
 use crate::meter::Failures;
-use crate::result::{BrokerCost, Cost, Flow, Moment, Origin, Second, Watched, put, text_of};
+use crate::result::{
+    BROKER_PID, BrokerCost, Cost, Flow, JSON_FILE, Moment, Origin, Second, Watched, put, text_of,
+};
 use crate::workload::{Draft, parse};
 
 mod conductor;
@@ -39,12 +41,8 @@ const OPTIONS: &[Opt] = &[
         "count|steady",
         "How long not to; goes before the file's.",
     ),
-    value(
-        "broker-pid",
-        "pid",
-        "A broker on this machine whose processor time to show.",
-    ),
-    value("json", "file", "Also write the result there."),
+    BROKER_PID,
+    JSON_FILE,
 ];
 
 const TABLE: Table = Table {

@@ -11,13 +11,11 @@ use corelog_tools::cli::Out;
 use corelog_tools::cli::producer_perf_test::{carry_out, read, total_line, window_line};
 use serde::Serialize;
 
-use crate::result::{
-    BrokerCost, Cost, Flow, Moment, Origin, Quantiles, Second, Watched, put, take_flags,
-};
+use crate::result::{BrokerCost, Cost, Flow, Moment, Origin, Quantiles, Second, own_flags, put};
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &[String], out: &mut Out) -> u8 {
-    let (rest, own) = match take_flags(arguments) {
+    let (rest, own, watched) = match own_flags(arguments) {
         Ok(taken) => taken,
         Err(error) => {
             out.error(&error);
@@ -32,13 +30,6 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
                 out.line("  --json                       corelog: a file to write the result to");
             }
             return code;
-        }
-    };
-    let watched = match own.broker_pid.as_deref().map(Watched::new).transpose() {
-        Ok(watched) => watched,
-        Err(error) => {
-            out.error(&error);
-            return 1;
         }
     };
     request.load.watch.clone_from(&own.broker_pid);

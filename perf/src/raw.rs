@@ -21,7 +21,7 @@ use corelog_tools::load::{cpu_time_of, to_f64};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open};
 use serde::Serialize;
 
-use crate::result::{Origin, put};
+use crate::result::{JSON_FILE, Origin, put};
 
 const OPTIONS: &[Opt] = &[
     value(
@@ -36,7 +36,7 @@ const OPTIONS: &[Opt] = &[
         "folder",
         "Where the file lies (default: the temporary folder).",
     ),
-    value("json", "file", "Also write the results there."),
+    JSON_FILE,
 ];
 
 const TABLE: Table = Table {

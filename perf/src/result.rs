@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use corelog_tools::cli::Out;
+use corelog_tools::cli::options::{Opt, value};
 use corelog_tools::load::{Latencies, MB, cpu_time_of, to_f64};
 use serde::Serialize;
 use serde_json::Value;
@@ -405,6 +406,22 @@ pub struct OwnFlags {
     pub broker_pid: Option<String>,
     /// `--json`.
     pub json: Option<String>,
+}
+
+/// The row of `--json` where the options are ours alone.
+pub const JSON_FILE: Opt = value("json", "file", "Also write the result there.");
+/// The row of `--broker-pid`.
+pub const BROKER_PID: Opt = value(
+    "broker-pid",
+    "pid",
+    "A broker on this machine whose processor time to show.",
+);
+
+/// [`take_flags`], and the process that `--broker-pid` names.
+pub fn own_flags(arguments: &[String]) -> Result<(Vec<String>, OwnFlags, Option<Watched>), String> {
+    let (rest, own) = take_flags(arguments)?;
+    let watched = own.broker_pid.as_deref().map(Watched::new).transpose()?;
+    Ok((rest, own, watched))
 }
 
 /// Takes our flags out of arguments; the rest is for the parser of Kafka's.

@@ -305,6 +305,26 @@ pub fn by_name(name: &str) -> Option<&'static Command> {
 
 /// Runs `corelog` with these arguments (the program's name first); gives the exit code.
 pub fn main(arguments: &[String], out: &mut Out) -> u8 {
+    if wants_json(arguments) {
+        out.begin_json();
+    }
+    let code = dispatch(arguments, out);
+    out.conclude(code);
+    code
+}
+
+/// Whether `--output json` is among the arguments, also where the command does not come to read them.
+fn wants_json(arguments: &[String]) -> bool {
+    let is_output = |argument: &String| matches!(argument.as_str(), "--output" | "-output");
+    arguments
+        .windows(2)
+        .any(|two| is_output(&two[0]) && two[1] == "json")
+        || arguments
+            .iter()
+            .any(|one| matches!(one.as_str(), "--output=json" | "-output=json"))
+}
+
+fn dispatch(arguments: &[String], out: &mut Out) -> u8 {
     let (program, rest) = arguments
         .split_first()
         .map_or(("corelog", &[][..]), |(program, rest)| {

@@ -19,11 +19,14 @@
 
 mod decoder;
 mod index;
+mod json;
 mod log;
 mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use serde_json::{Map, Value};
 
 use corelog_storage::disk::{DiskError, LogDir};
 use corelog_storage::segment::name::{Content, content_of, extension};
@@ -80,6 +83,8 @@ pub struct Dump<'o> {
     out: &'o mut Out,
     /// The line being made.
     line: String,
+    /// The file that is dumped, as items name it.
+    path: String,
     index_mismatches: Vec<PerFile>,
     time_mismatches: Vec<PerFile>,
     out_of_order: Vec<PerFile>,
@@ -102,6 +107,7 @@ impl<'o> Dump<'o> {
             options,
             out,
             line: String::new(),
+            path: String::new(),
             index_mismatches: Vec::new(),
             time_mismatches: Vec::new(),
             out_of_order: Vec::new(),
@@ -114,7 +120,12 @@ impl<'o> Dump<'o> {
     /// Dumps one file.
     pub fn file(&mut self, path: &str) {
         let place = Place::of(path);
-        self.out.line(&format!("Dumping {}", place.path));
+        if self.out.is_json() {
+            self.out.begin_items();
+            self.path.clone_from(&place.path);
+        } else {
+            self.out.line(&format!("Dumping {}", place.path));
+        }
         let done = match content_of(&place.name) {
             Some(Content::Log) => self.log(&place),
             Some(Content::Index) => self.index(&place),
@@ -182,6 +193,26 @@ impl<'o> Dump<'o> {
     fn damage(&mut self, what: &str) {
         self.damaged = true;
         self.out.error(what);
+    }
+
+    /// Prints one of many objects of a file.
+    fn item(&mut self, kind: &str, fields: Map<String, Value>) {
+        let mut item = Map::new();
+        item.insert("file".to_owned(), self.path.as_str().into());
+        item.insert("type".to_owned(), kind.into());
+        item.extend(fields);
+        self.out.item(&Value::from(item));
+    }
+
+    /// Prints the line that was made, of names and values without blanks.
+    fn print_fields(&mut self, kind: &str) {
+        if self.out.is_json() {
+            let fields = json::fields(&self.line);
+            self.item(kind, fields);
+            self.line.clear();
+        } else {
+            self.print_line();
+        }
     }
 
     fn print_line(&mut self) {

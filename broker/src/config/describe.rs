@@ -318,7 +318,7 @@ fn logger_entry((name, level): (&'static str, &'static str)) -> Entry {
     }
 }
 
-/// A subscription that is there shows all of its values as set; one that is not, defaults.
+/// What a subscription does not set has its default.
 fn client_metrics_entry(row: &'static Setting, values: Option<&ConfigMap>) -> Entry {
     let own = values
         .and_then(|values| values.get(row.name))
@@ -327,7 +327,7 @@ fn client_metrics_entry(row: &'static Setting, values: Option<&ConfigMap>) -> En
     let value = row
         .parse(text)
         .map_or_else(|_| text.to_owned(), |value| value.to_string());
-    let synonyms = values.map(|_| Synonym::new(row.name, &value, Source::ClientMetrics));
+    let synonyms = own.map(|_| Synonym::new(row.name, &value, Source::ClientMetrics));
     Entry::new(row, Some(value), synonyms.into_iter().collect())
 }
 

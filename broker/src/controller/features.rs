@@ -144,6 +144,9 @@ impl Controller<'_> {
             Some((min, max)) => Some(format!("{who} {id} only supports versions {min}-{max}")),
         };
         let own = SUPPORTED.iter().find(|feature| feature.name == name);
+        if own.is_none() && wanted == 0 {
+            return Some(format!("Feature {name} not found."));
+        }
         let own = own.map(|feature| (feature.min, feature.max));
         let own = reason("Local controller", self.config.node_id, own);
         own.or_else(|| {

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::Broker;
+use crate::harness::{Broker, free_address};
 use crate::records::values;
 use crate::topics::{create, produce};
 
@@ -23,8 +23,7 @@ fn text(name: &str) -> String {
 
 /// The example with its directories and ports replaced, nothing else.
 fn fitted(example: &str, data: &Path, address: SocketAddr) -> String {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let admin = free.local_addr().expect("bound").port();
+    let admin = free_address().port();
     let mut text = text(&format!("config/{example}"));
     for directory in [
         "/data/1/corelog",

@@ -309,9 +309,10 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// An address nobody listens on, below the ports that the kernel gives to outgoing connections. It
-/// stays the broker's over restarts.
-fn free_address() -> SocketAddr {
+/// An address nobody listens on, below the ports that the kernel gives to outgoing connections: it stays free until the
+/// broker binds it, and over restarts. A port that the kernel chose may be taken by any connection meanwhile, also by the
+/// test's own that asks whether somebody listens there yet.
+pub(crate) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 600).expect("below 600") * 20;
     loop {

@@ -34,6 +34,7 @@ mod framing;
 mod groups;
 mod harness;
 mod idempotence;
+mod json_output;
 mod librdkafka;
 mod limits;
 mod list_offsets;
@@ -63,3 +64,5 @@ mod txn_offset_commit;
 mod crash;
 #[path = "../hostile/hostile.rs"]
 mod hostile;
+#[path = "../../../tools/tests/transcripts/reading.rs"]
+mod transcripts;

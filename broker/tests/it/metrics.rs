@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::exposition::{Page, named_in};
 use crate::groups::await_coordinator;
-use crate::harness::{Broker, PATIENCE, eventually};
+use crate::harness::{Broker, PATIENCE, eventually, free_address};
 use crate::offsets::{Commit, commit};
 use crate::records::{bad_crc, values};
 use crate::topics::{create, delete, fetching, only_records, produce, producing};
@@ -337,9 +337,7 @@ fn the_admin_port_speaks_http() {
 
 #[test]
 fn readiness_follows_the_start_and_the_stop() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let admin = free.local_addr().expect("bound");
-    drop(free);
+    let admin = free_address();
     let mut broker = Broker::with(&[&format!("corelog.admin.listener={admin}")]);
     let mut client = broker.client();
     create(&mut client, "ready", 24, &[]);
@@ -388,9 +386,7 @@ fn readiness_follows_the_start_and_the_stop() {
 
 #[test]
 fn a_recovery_that_takes_long_is_alive_and_not_ready() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let admin = free.local_addr().expect("bound");
-    drop(free);
+    let admin = free_address();
     let mut broker = Broker::with(&[&format!("corelog.admin.listener={admin}")]);
     let mut client = broker.client();
     create(&mut client, "slow", 1, &[]);
@@ -398,8 +394,7 @@ fn a_recovery_that_takes_long_is_alive_and_not_ready() {
     broker.kill();
     // A pipe in the place of a file: who opens it waits until somebody writes, as for a disk that does not answer.
     let file = broker.data().join("slow-0/leader-epoch-checkpoint");
-    let text = std::fs::read(&file).expect("the file is there");
-    std::fs::remove_file(&file).expect("it can be removed");
+    std::fs::remove_file(&file).expect("it was there");
     let (kind, mode) = (
         rustix::fs::FileType::Fifo,
         rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
@@ -419,7 +414,10 @@ fn a_recovery_that_takes_long_is_alive_and_not_ready() {
     expect(&page, "corelog_ready", &[], 0);
     expect(&page, "kafka_server_kafkaserver_brokerstate", &[], 2);
     assert_eq!(code, 200);
-    std::fs::write(&file, text).expect("the pipe takes what the file had");
+    // Who waits goes on as soon as somebody opens the other end. It asks for the size, reads the nothing that a pipe's is,
+    // and makes the file anew; it may be gone before anything could be written.
+    let other_end = std::fs::OpenOptions::new().write(true).open(&file);
+    drop(other_end.expect("the pipe can be opened"));
     eventually("clients are served", || {
         get("/readyz") == Some((200, "ready\n".to_owned()))
     });

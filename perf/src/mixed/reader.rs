@@ -111,20 +111,9 @@ impl Reader {
     }
 
     async fn reconnect(self, thread: &Thread) -> Result<Self, String> {
-        let Self {
-            kind,
-            consumer,
-            seen,
-            next,
-        } = self;
-        consumer.close().await.map_err(|error| error.text())?;
-        let consumer = open(thread, &kind, &next).await?;
-        Ok(Self {
-            kind,
-            consumer,
-            seen,
-            next,
-        })
+        self.consumer.close().await.map_err(|error| error.text())?;
+        let consumer = open(thread, &self.kind, &self.next).await?;
+        Ok(Self { consumer, ..self })
     }
 
     fn take(&mut self, thread: &Thread, chunk: &Chunk) -> Result<(), String> {
@@ -166,8 +155,7 @@ impl Reader {
             side.bytes += chunk.size() as u64;
         }
         drop(meter);
-        self.consumer
-            .consumed(&chunk.topic, chunk.partition, chunk.next_offset());
+        self.consumer.consumed(chunk, chunk.next_offset());
         if self.kind.churn.is_some() {
             self.next.insert(
                 (Rc::clone(&chunk.topic), chunk.partition),

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         "exactly-once" => script(root, "exactly_once", rest),
         "compare" => run_script(root, "perf/compare/run", rest),
         "scaling" => run_script(root, "perf/scaling/run", rest),
-        "compare-tools" => run_script(root, "tools/tests/compare-tools", rest),
+        "compare-tools" => run_script(root, "tools/tests/compare-tools/run", rest),
         "crash" => crash::run(root, rest),
         "ci" => ci::run(root, rest),
         _ => Err(anyhow::anyhow!("{USAGE}")),

@@ -362,20 +362,7 @@ async fn add(
     out: &Printer,
 ) -> Result<(), Fault> {
     for (resource, entries) in wanted {
-        let there = DescribeAclsRequest {
-            resource_type_filter: resource.kind,
-            resource_name_filter: Some(resource.name.clone()),
-            pattern_type_filter: pattern,
-            principal_filter: None,
-            host_filter: None,
-            operation: ANY,
-            permission_type: ANY,
-            ..DescribeAclsRequest::default()
-        };
-        let there = admin
-            .describe_acls(&there)
-            .await
-            .map_err(refused("describeAcls"))?;
+        let there = describe(admin, resource, pattern).await?;
         let is_there = |entry: &Entry| {
             there.iter().flat_map(|found| &found.acls).any(|acl| {
                 acl.principal == entry.principal
@@ -476,6 +463,28 @@ async fn remove(
     Ok(())
 }
 
+async fn describe(
+    admin: &Admin,
+    filter: &Resource,
+    pattern: i8,
+) -> Result<Vec<DescribeAclsResource>, Fault> {
+    let of_all = filter.kind == ANY;
+    let request = DescribeAclsRequest {
+        resource_type_filter: filter.kind,
+        resource_name_filter: (!of_all).then(|| filter.name.clone()),
+        pattern_type_filter: if of_all { ANY } else { pattern },
+        principal_filter: None,
+        host_filter: None,
+        operation: ANY,
+        permission_type: ANY,
+        ..DescribeAclsRequest::default()
+    };
+    admin
+        .describe_acls(&request)
+        .await
+        .map_err(refused("describeAcls"))
+}
+
 async fn list(
     given: &Given,
     admin: &Admin,
@@ -495,22 +504,7 @@ async fn list(
     let principals: Vec<&str> = given.all("principal");
     let mut found: Vec<DescribeAclsResource> = Vec::new();
     for filter in filters {
-        let of_all = filter.kind == ANY;
-        let request = DescribeAclsRequest {
-            resource_type_filter: filter.kind,
-            resource_name_filter: (!of_all).then(|| filter.name.clone()),
-            pattern_type_filter: if of_all { ANY } else { pattern },
-            principal_filter: None,
-            host_filter: None,
-            operation: ANY,
-            permission_type: ANY,
-            ..DescribeAclsRequest::default()
-        };
-        let resources = admin
-            .describe_acls(&request)
-            .await
-            .map_err(refused("describeAcls"))?;
-        found.extend(resources);
+        found.extend(describe(admin, filter, pattern).await?);
     }
     if given.json()? {
         let resources: Vec<Value> = found.iter().map(resource_json).collect();

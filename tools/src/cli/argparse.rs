@@ -190,6 +190,9 @@ impl Parser {
             let known = sub.map_or(self.args, |sub| sub.args);
             if !argument.starts_with('-') || argument.len() == 1 {
                 if sub.is_some() || self.subs.is_empty() {
+                    if let Some(unknown) = unknown {
+                        return Err(unknown);
+                    }
                     return Err(wrong(format!("unrecognized arguments: '{argument}'")));
                 }
                 sub = Some(self.sub(argument).map_err(wrong)?);

@@ -521,13 +521,21 @@ async fn all_names(admin: &Admin, kind: ConfigResource) -> Result<Vec<String>, E
             names.push(String::new());
             names
         }
-        _ => admin
-            .list_config_resources(&[kind])
-            .await
-            .map_err(refused("listConfigResources"))?
-            .into_iter()
-            .map(|(_, name)| name)
-            .collect(),
+        _ => {
+            let listed = admin
+                .list_config_resources(&[kind])
+                .await
+                .map_err(refused("listConfigResources"))?;
+            let mut names: Vec<String> = listed.into_iter().map(|(_, name)| name).collect();
+            if kind == ConfigResource::Group {
+                // Groups without settings of their own, too.
+                let groups = admin.list_groups().await.map_err(refused("listGroups"))?;
+                names.extend(groups.into_iter().map(|group| group.group_id));
+                names.sort();
+                names.dedup();
+            }
+            names
+        }
     })
 }
 

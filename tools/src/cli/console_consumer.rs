@@ -22,9 +22,14 @@ use crate::client::{Client, ClientConfig};
 
 /// Runs the command.
 pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
+    let mut events = false;
     let plan = TABLE
         .parse(arguments)
-        .and_then(|given| Plan::new(&given, out));
+        .map_err(Refusal::with_usage)
+        .and_then(|given| {
+            events = given.has("enable-systest-events");
+            Plan::new(&given, out)
+        });
     let plan = match plan {
         Ok(plan) => plan,
         Err(refusal) => return refusal.print(&TABLE, out),
@@ -48,6 +53,9 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
                 }
             };
             out.error(&format!("Processed a total of {printed} messages"));
+            if events {
+                out.line("shutdown_complete");
+            }
             code
         }
         Err(error) => {
@@ -314,7 +322,9 @@ impl Plan {
         interrupted: &std::cell::Cell<Option<u8>>,
         printed: &mut u64,
     ) -> Result<u8, String> {
-        let mut text = Vec::new();
+        let (mut text, mut items) = (Vec::new(), Vec::new());
+        let is_json = out.borrow().is_json();
+        out.borrow_mut().begin_items();
         let mut last = now();
         loop {
             if self.messages_max.is_some_and(|max| *printed >= max) {
@@ -346,17 +356,27 @@ impl Plan {
                     next = record.offset.0;
                     return ControlFlow::Break(());
                 }
-                self.formatter
-                    .write(chunk.partition, kind, record, &mut text);
+                if is_json {
+                    let item = self
+                        .formatter
+                        .item(&chunk.topic, chunk.partition, kind, record);
+                    items.extend(item);
+                } else {
+                    self.formatter
+                        .write(chunk.partition, kind, record, &mut text);
+                }
                 *printed += 1;
                 ControlFlow::Continue(())
             });
             let mut out = out.borrow_mut();
             out.bytes(&text);
+            for item in items.drain(..) {
+                out.item(&item);
+            }
             out.flush();
             text.clear();
             let _ = visited.map_err(|error| error.to_string())?;
-            consumer.consumed(&chunk.topic, chunk.partition, next);
+            consumer.consumed(&chunk, next);
             if out.is_broken() {
                 return Ok(1);
             }
@@ -507,7 +527,10 @@ const OPTIONS: &[Opt] = &[
         "String: config file",
         "(DEPRECATED) See --command-config.",
     ),
-    flag("enable-systest-events", "Accepted; has no effect."),
+    flag(
+        "enable-systest-events",
+        "Print what happens to the consumer, for system tests.",
+    ),
     value(
         "formatter",
         "String: class",

@@ -20,6 +20,7 @@ use crate::client::{Client, ClientConfig};
 pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
     let plan = TABLE
         .parse(arguments)
+        .map_err(Refusal::with_usage)
         .and_then(|given| Plan::new(&given, out));
     let plan = match plan {
         Ok(plan) => plan,

@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Ok(()) => 0,
         Err(Ended::Usage(message)) => Refusal::Usage(message).print(&TABLE, out),
         Err(Ended::Fault(fault)) => {
+            out.note_failure();
             out.line(&format!(
                 "\nError: Executing consumer group command failed due to {}",
                 fault.shown()
@@ -56,6 +57,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
             0
         }
         Err(Ended::NoBrokers) => {
+            out.note_failure();
             out.line(
                 "\nError: Executing consumer group command failed due to java.util.concurrent.ExecutionException: \
                  org.apache.kafka.common.KafkaException: Failed to find brokers to send ListGroups",

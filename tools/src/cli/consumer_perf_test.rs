@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::options::{Given, Opt, Refusal, Table, flag, maybe, value};
 use super::properties::{self, Properties};
 use super::{Out, on_runtime};
@@ -20,10 +22,11 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Ok(request) => request,
         Err(code) => return code,
     };
-    if !request.hide_header {
+    let json = request.json;
+    if !request.hide_header && !json {
         out.line(header(request.detailed));
     }
-    let detailed = request.detailed;
+    let detailed = request.detailed && !json;
     let outcome = carry_out(request.load.clone(), out, move |window, out| {
         if detailed {
             out.line(&window_line(window));
@@ -38,7 +41,9 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
                     request.load.timeout.as_millis()
                 ));
             }
-            if !detailed {
+            if json {
+                out.document(&document(&consumed));
+            } else if !detailed {
                 out.line(&total_line(&consumed));
             }
             0
@@ -121,6 +126,27 @@ pub fn total_line(consumed: &Consumed) -> String {
     )
 }
 
+/// The same for `--output json`.
+fn document(consumed: &Consumed) -> Value {
+    let seconds = consumed.length.as_secs_f64();
+    let fetching = consumed.length.saturating_sub(consumed.joining);
+    let (mb, records) = (to_f64(consumed.bytes) / MB, to_f64(consumed.records));
+    json!({
+        "startTimestamp": consumed.at.0,
+        "endTimestamp": consumed.at.1,
+        "records": consumed.records,
+        "bytes": consumed.bytes,
+        "seconds": seconds,
+        "megabytesPerSecond": mb / seconds,
+        "recordsPerSecond": records / seconds,
+        "rebalanceMs": u64::try_from(consumed.joining.as_millis()).unwrap_or(u64::MAX),
+        "fetchMs": u64::try_from(fetching.as_millis()).unwrap_or(u64::MAX),
+        "fetchMegabytesPerSecond": per_second(mb, fetching),
+        "fetchRecordsPerSecond": per_second(records, fetching),
+        "timedOut": consumed.timed_out,
+    })
+}
+
 fn per_second(amount: f64, span: Duration) -> f64 {
     if span.is_zero() {
         0.0
@@ -192,6 +218,9 @@ pub fn read(arguments: &[String], out: &mut Out, interval: Duration) -> Result<R
                 return Err(Refusal::Error(
                     "--include is not supported yet: name the topic with --topic".to_owned(),
                 ));
+            }
+            if given.has("messages") {
+                out.line("Warning: --messages is deprecated. Use --num-records instead.");
             }
             request(&given, interval).map_err(Refusal::Error)
         })

@@ -23,13 +23,13 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
 
 fn check(given: &Given) -> Result<(), Refusal> {
     let actions = ["create", "renew", "expire", "describe"];
-    given.require(&["bootstrap-server", "command-config"])?;
     if actions.iter().filter(|action| given.has(action)).count() != 1 {
         return Err(Refusal::Usage(
             "Command must include exactly one action: --create, --renew, --expire or --describe"
                 .to_owned(),
         ));
     }
+    given.require(&["bootstrap-server", "command-config"])?;
     if given.has("create") {
         given.require(&["max-life-time-period"])?;
     }
@@ -273,7 +273,7 @@ fn print(tokens: &[DescribedDelegationToken], as_json: bool, out: &Printer) {
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
         let mut three = [0; 3];

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::options::{Given, Opt, Refusal, Table, flag, value};
 use super::session::{self, Fault, lend};
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
     }
     match request.output {
         Output::Facts => out.line(&format!("{:#}", json!(facts))),
-        Output::Json => out.line(&as_json(&findings, &made)),
+        Output::Json => out.document(&as_json(&findings, &made)),
         Output::Text => print(&request, &findings, &made, out),
     }
     match worst(&findings) {
@@ -281,7 +281,7 @@ fn print(request: &Request, findings: &[Finding], made: &MadeChanges, out: &mut 
     ));
 }
 
-fn as_json(findings: &[Finding], made: &MadeChanges) -> String {
+fn as_json(findings: &[Finding], made: &MadeChanges) -> Value {
     let made: Vec<_> = made
         .iter()
         .flat_map(|(files, _)| files)
@@ -294,12 +294,11 @@ fn as_json(findings: &[Finding], made: &MadeChanges) -> String {
             })
         })
         .collect();
-    let document = json!({
+    json!({
         "level": worst(findings).name(),
         "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
         "fixed": made,
-    });
-    format!("{document:#}")
+    })
 }
 
 const CANNOT_RUN: u8 = 2;

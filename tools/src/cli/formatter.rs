@@ -5,6 +5,9 @@
 
 use corelog_storage::batch::{Record, TimestampType};
 
+use serde_json::{Map, Value};
+
+use super::delegation_tokens::base64;
 use super::properties::Properties;
 use crate::dump::{Decoder, record_json};
 
@@ -121,6 +124,48 @@ impl Formatter {
         }
     }
 
+    /// A record as an object, with all there is of it; none where the formatter prints none of it. What is no UTF-8 stands
+    /// under a name of its own, in Base64.
+    pub(super) fn item(
+        &self,
+        topic: &str,
+        partition: i32,
+        kind: TimestampType,
+        record: &Record<'_>,
+    ) -> Option<Value> {
+        if let Kind::Internal(decoder, types) = self.kind {
+            let text = record_json(decoder, types, record.key, record.value)?;
+            return serde_json::from_str(&text).ok();
+        }
+        if self.kind == Kind::Silent {
+            return None;
+        }
+        let kind = match kind {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+        };
+        let headers: Vec<Value> = record
+            .headers
+            .clone()
+            .map(|header| {
+                let mut item = Map::new();
+                member("key", Deserializer::Bytes, Some(header.key), &mut item);
+                member("value", self.headers_as, header.value, &mut item);
+                item.into()
+            })
+            .collect();
+        let mut item = Map::new();
+        item.insert("topic".to_owned(), topic.into());
+        item.insert("partition".to_owned(), partition.into());
+        item.insert("offset".to_owned(), record.offset.0.into());
+        item.insert("timestamp".to_owned(), record.timestamp.0.into());
+        item.insert("timestampType".to_owned(), kind.into());
+        item.insert("headers".to_owned(), headers.into());
+        member("key", self.key_as, record.key, &mut item);
+        member("value", self.value_as, record.value, &mut item);
+        Some(item.into())
+    }
+
     fn write_plain(
         &self,
         partition: i32,
@@ -209,6 +254,18 @@ impl Formatter {
             Some(bytes) => of.write(bytes, to),
         }
     }
+}
+
+fn member(name: &str, of: Deserializer, bytes: Option<&[u8]>, item: &mut Map<String, Value>) {
+    let mut written = Vec::new();
+    if let Some(bytes) = bytes {
+        of.write(bytes, &mut written);
+    }
+    match (bytes, String::from_utf8(written)) {
+        (None, _) => item.insert(name.to_owned(), Value::Null),
+        (Some(_), Ok(text)) => item.insert(name.to_owned(), text.into()),
+        (Some(bytes), Err(_)) => item.insert(format!("{name}Base64"), base64(bytes).into()),
+    };
 }
 
 /// Kafka's deserializers, as far as what they give can be printed.

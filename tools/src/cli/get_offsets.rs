@@ -14,6 +14,11 @@ use crate::client::admin::{Isolation, OffsetSpec};
 
 /// Runs the command.
 pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
+    // So Kafka's tool says it also of what it does not know.
+    if let Err(Refusal::Error(message)) = TABLE.parse(arguments) {
+        out.error(&format!("Error occurred: {message}"));
+        return 1;
+    }
     tool(&TABLE, arguments, out, check, |given, printer| async move {
         work(&given, &printer)
             .await

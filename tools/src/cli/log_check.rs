@@ -7,7 +7,7 @@
 use corelog_storage::segment::name::{Folder, parse_folder};
 use corelog_storage::types::TopicPartition;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Out;
 use crate::check::{self, Finding, Plan, Progress, Report, Severity};
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         }
     };
     if request.json {
-        out.line(&as_json(&request.plan, &report));
+        out.document(&as_json(&request.plan, &report));
     } else {
         for finding in &report.findings {
             out.line(&as_line(finding));
@@ -161,7 +161,7 @@ fn summary(report: &Report) -> String {
     )
 }
 
-fn as_json(plan: &Plan, report: &Report) -> String {
+fn as_json(plan: &Plan, report: &Report) -> Value {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -186,7 +186,6 @@ fn as_json(plan: &Plan, report: &Report) -> String {
         "warnings": report.count(Severity::Warning),
         "findings": findings,
     })
-    .to_string()
 }
 
 const CANNOT_RUN: u8 = 2;

@@ -90,6 +90,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The same with the options behind it, as some of Kafka's tools refuse what they do not know.
+    #[must_use]
+    pub fn with_usage(self) -> Self {
+        match self {
+            Self::Error(message) => Self::Usage(message),
+            other => other,
+        }
+    }
+
     /// Does so; gives the exit code.
     pub fn print(&self, table: &Table, out: &mut Out) -> u8 {
         match self {
@@ -152,9 +161,14 @@ impl Table {
                         )));
                     }
                 },
-                Argument::Optional(_) => {
-                    inline.or_else(|| rest.next_if(|next| !next.starts_with('-')).cloned())
-                }
+                // A number may be negative.
+                Argument::Optional(kind) => inline.or_else(|| {
+                    let is_number = kind.starts_with("Long") || kind.starts_with("Integer");
+                    let fits = |next: &&String| {
+                        !next.starts_with('-') || (is_number && next.parse::<i64>().is_ok())
+                    };
+                    rest.next_if(|next| fits(next)).cloned()
+                }),
             };
             given.order.push((option.name, value.clone()));
             given.values.entry(option.name).or_default().push(value);
@@ -195,6 +209,9 @@ impl Table {
 
     /// Prints the options.
     pub fn print(&self, out: &mut Out) {
+        if out.is_json() {
+            return;
+        }
         let row = |left: &str, right: &str| format!("{left:<LEFT$} {right}");
         out.error(row("Option", "Description").trim_end());
         out.error(row("------", "-----------").trim_end());

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use serde_json::{Value, json};
+
 use super::properties::{self, Properties};
 use super::{Out, on_runtime};
 use crate::load::produce::{Payload, ProduceLoad, Produced, Window, produce};
@@ -21,15 +23,24 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Ok(request) => request,
         Err(code) => return code,
     };
-    let outcome = carry_out(request.load.clone(), out, |window, out| {
-        out.line(&window_line(window));
+    let json = request.json;
+    let outcome = carry_out(request.load.clone(), out, move |window, out| {
+        if json {
+            out.progress(&window_line(window));
+        } else {
+            out.line(&window_line(window));
+        }
     });
     match outcome {
         Ok(produced) => {
             for (failure, count) in &produced.failures {
                 out.error(&format!("{count} records were not delivered: {failure}"));
             }
-            out.line(&total_line(&produced.total));
+            if json {
+                out.document(&document(&produced));
+            } else {
+                out.line(&total_line(&produced.total));
+            }
             u8::from(produced.failed > 0 && produced.total.records == 0 && request.strict)
         }
         Err(error) => {
@@ -91,6 +102,29 @@ pub fn total_line(total: &Window) -> String {
         latencies.quantile_ms(0.99),
         latencies.quantile_ms(0.999),
     )
+}
+
+/// The same for `--output json`.
+fn document(produced: &Produced) -> Value {
+    let total = &produced.total;
+    let seconds = total.length.as_secs_f64();
+    let latencies = &total.latencies;
+    json!({
+        "records": total.records,
+        "failed": produced.failed,
+        "bytes": total.bytes,
+        "seconds": seconds,
+        "recordsPerSecond": to_f64(total.records) / seconds,
+        "megabytesPerSecond": to_f64(total.bytes) / MB / seconds,
+        "latencyMs": {
+            "mean": latencies.mean_ms(),
+            "max": latencies.max_ms(),
+            "p50": latencies.quantile_ms(0.5),
+            "p95": latencies.quantile_ms(0.95),
+            "p99": latencies.quantile_ms(0.99),
+            "p999": latencies.quantile_ms(0.999),
+        },
+    })
 }
 
 /// The command, read.
@@ -244,14 +278,40 @@ pub fn read(program: &str, arguments: &[String], out: &mut Out) -> Result<Reques
         Duration::from_secs(5)
     };
     split(arguments)
-        .and_then(|read| request(&read, interval))
+        .and_then(|read| {
+            // Our own tool takes the old names for good.
+            let told = if program.starts_with("kafka-") { DEPRECATED } else { &[] };
+            for (old, new) in told {
+                if read.one.contains_key(*old) || read.many.contains_key(*old) {
+                    out.line(&format!(
+                        "Option {old} has been deprecated and will be removed in a future version. Use {new} instead."
+                    ));
+                }
+            }
+            let request = request(&read, interval)?;
+            if let (Some(path), Payload::Lines(lines)) =
+                (read.one.get("--payload-file"), &request.load.payload)
+                && !told.is_empty()
+            {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                out.line(&format!("Reading payloads from: {}", path.display()));
+                out.line(&format!("Number of records read: {}", lines.len()));
+            }
+            Ok(request)
+        })
         .map_err(|error| {
-            out.error(&format!(
-                "usage: {program}\n{USAGE}\n{program}: error: {error}"
-            ));
+            if !out.is_json() {
+                out.error(&format!("usage: {program}\n{USAGE}"));
+            }
+            out.error(&format!("{program}: error: {error}"));
             1
         })
 }
+
+const DEPRECATED: &[(&str, &str)] = &[
+    ("--producer-props", "--command-property"),
+    ("--producer.config", "--command-config"),
+];
 
 fn split(arguments: &[String]) -> Result<Read, String> {
     let mut read = Read::default();

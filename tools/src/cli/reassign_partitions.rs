@@ -10,6 +10,7 @@ use std::time::Duration;
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::list_partition_reassignments::OngoingPartitionReassignment;
 use corelog_runtime::{now, sleep};
+use serde_json::json;
 
 use super::Out;
 use super::options::{Given, Opt, Refusal, Table, flag, maybe, value};
@@ -136,6 +137,19 @@ async fn list(admin: &Admin, out: &Printer) -> Result<(), Fault> {
         .reassignments()
         .await
         .map_err(refused("listPartitionReassignments"))?;
+    if out.is_json() {
+        let rows = found.iter().map(|((topic, partition), it)| {
+            json!({
+                "topic": topic,
+                "partition": partition,
+                "replicas": it.replicas,
+                "addingReplicas": it.adding_replicas,
+                "removingReplicas": it.removing_replicas,
+            })
+        });
+        out.json(&rows.collect());
+        return Ok(());
+    }
     if found.is_empty() {
         out.line("No partition reassignments found.");
         return Ok(());
@@ -262,9 +276,14 @@ async fn generate(
         .collect();
     let rack_aware = !given.has("disable-rack-aware");
     let proposed = Plan::propose(&now, &racks, rack_aware, corelog_runtime::random())?;
+    let current = current(admin, &now).await?;
+    if out.is_json() {
+        out.json(&json!({ "current": current.json(), "proposed": proposed.json() }));
+        return Ok(());
+    }
     out.line(&format!(
         "Current partition replica assignment\n{}\n",
-        current(admin, &now).await?.text()
+        current.text()
     ));
     out.line(&format!(
         "Proposed partition reassignment configuration\n{}",
@@ -297,9 +316,10 @@ async fn execute(given: &Given, admin: &Admin, plan: &Plan, out: &Printer) -> Re
         .into_iter()
         .filter(|(at, _)| plan.moves.iter().any(|it| it.at() == *at))
         .collect();
+    let before = current(admin, &now).await?;
     out.line(&format!(
         "Current partition replica assignment\n\n{}\n\nSave this to use as the --reassignment-json-file option during rollback",
-        current(admin, &now).await?.text()
+        before.text()
     ));
     let throttle: i64 = given.parsed("throttle")?.unwrap_or(-1);
     let dir_throttle: i64 = given
@@ -337,7 +357,11 @@ async fn execute(given: &Given, admin: &Admin, plan: &Plan, out: &Printer) -> Re
         names.join(",")
     ));
     let timeout = given.parsed::<u64>("timeout")?.unwrap_or(MOVE_START_MS);
-    move_dirs(admin, plan, Duration::from_millis(timeout), out).await
+    move_dirs(admin, plan, Duration::from_millis(timeout), out).await?;
+    if out.is_json() {
+        out.json(&json!({ "before": before.json(), "started": names }));
+    }
+    Ok(())
 }
 
 /// How long a move may take to begin, unless `--timeout` says otherwise.
@@ -495,10 +519,21 @@ async fn verify(given: &Given, admin: &Admin, plan: &Plan, out: &Printer) -> Res
     }
     out.line("Status of partition reassignment:");
     let mut going_on = false;
+    let mut rows = Vec::new();
     for it in &plan.moves {
         going_on |= under_way.contains_key(&it.at());
         out.line(&state_line(it, &under_way, &now));
+        let there = now.get(&it.at()).cloned().unwrap_or_default();
+        rows.push(json!({
+            "topic": it.topic,
+            "partition": it.partition,
+            "replicas": there,
+            "wantedReplicas": it.replicas,
+            "inProgress": under_way.contains_key(&it.at()),
+            "completed": !under_way.contains_key(&it.at()) && there == it.replicas,
+        }));
     }
+    let mut dir_rows = Vec::new();
     let dirs = directories(admin, &plan.brokers()).await?;
     if plan.dir_moves().is_empty() {
         // Kafka's tool prints the states of no directory.
@@ -514,11 +549,25 @@ async fn verify(given: &Given, admin: &Admin, plan: &Plan, out: &Printer) -> Res
             }
             let at = (it.topic.clone(), it.partition, *broker);
             going_on |= dirs.get(&at).is_some_and(|(_, next)| next.is_some());
+            dir_rows.push(json!({
+                "topic": it.topic,
+                "partition": it.partition,
+                "broker": broker,
+                "logDir": dirs.get(&at).map(|(now, _)| now),
+                "futureLogDir": dirs.get(&at).and_then(|(_, next)| next.as_ref()),
+                "wantedLogDir": wanted,
+            }));
             out.line(&dir_line(it, *broker, wanted, dirs.get(&at)));
         }
     }
-    if !going_on && !given.has("preserve-throttles") {
+    let clears = !going_on && !given.has("preserve-throttles");
+    if clears {
         clear_throttles(admin, plan, &now, out).await?;
+    }
+    if out.is_json() {
+        out.json(&json!({
+            "partitions": rows, "logDirs": dir_rows, "inProgress": going_on, "throttlesCleared": clears,
+        }));
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ async fn work(given: &Given, out: &Printer) -> Result<u8, Fault> {
         }
         if let Some((lag, name, offset)) = worst {
             if as_json {
-                out.json(&json!({
+                out.item(&json!({
                     "timestamp": corelog_runtime::wall_clock(), "maxLag": lag, "partition": name, "offset": offset,
                     "partitions": all.len(),
                 }));

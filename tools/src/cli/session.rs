@@ -47,9 +47,24 @@ impl Printer {
         self.0.borrow().is_broken()
     }
 
-    /// A document of `--output json`.
+    /// [`Out::document`].
     pub(super) fn json(&self, value: &serde_json::Value) {
-        self.line(&format!("{value:#}"));
+        self.0.borrow_mut().document(value);
+    }
+
+    /// [`Out::item`].
+    pub(super) fn item(&self, value: &serde_json::Value) {
+        self.0.borrow_mut().item(value);
+    }
+
+    /// [`Out::note_failure`].
+    pub(super) fn note_failure(&self) {
+        self.0.borrow_mut().note_failure();
+    }
+
+    /// [`Out::is_json`].
+    pub(super) fn is_json(&self) -> bool {
+        self.0.borrow().is_json()
     }
 }
 

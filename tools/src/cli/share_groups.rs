@@ -80,6 +80,7 @@ fn run_as(flavour: &'static Flavour, arguments: &[String], out: &mut Out) -> u8 
     match done {
         Ok(Ok(())) => 0,
         Ok(Err(fault)) | Err(fault) => {
+            out.note_failure();
             out.line(&format!(
                 "\nError: Executing {} group command failed due to {}",
                 flavour.name,

@@ -31,7 +31,12 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
             .map(|()| 0)
             .map_err(Fault::from),
         _ => lend(out, |printer| async move {
-            printer.line(&random_id().to_string());
+            let id = random_id().to_string();
+            if printer.is_json() {
+                printer.json(&json!({ "id": id }));
+            } else {
+                printer.line(&id);
+            }
             0
         }),
     };
@@ -112,7 +117,7 @@ fn info(args: &Args, out: &mut Out) -> Result<u8, Fault> {
             "nodeId": first.as_ref().map(|it| it.node_id),
             "problems": problems,
         });
-        out.line(&format!("{value:#}"));
+        out.document(&value);
         return Ok(u8::from(!problems.is_empty()));
     }
     if !found.is_empty() {

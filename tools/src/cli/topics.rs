@@ -34,40 +34,68 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Ok(given) => given,
         Err(refusal) => return refusal.print(&TABLE, out),
     };
-    match work(given) {
+    let loaded = match given.one("command-config") {
+        Ok(Some(path)) => properties::load(path),
+        Ok(None) => Ok(Properties::new()),
+        Err(error) => Err(error),
+    };
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            out.error(&error);
+            return 1;
+        }
+    };
+    match work(given, loaded) {
         Ok(said) => {
-            out.bytes(said.as_bytes());
+            said.print(out);
             0
         }
         Err((said, error)) => {
-            out.bytes(said.as_bytes());
+            said.print(out);
             out.line(&format!("Error while executing topic command : {error}"));
             1
         }
     }
 }
 
+/// What is to be printed.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    text: String,
+    /// With `--output json`.
+    document: Option<Value>,
+}
+
+impl Said {
+    fn print(&self, out: &mut Out) {
+        out.bytes(self.text.as_bytes());
+        if let Some(document) = &self.document {
+            out.document(document);
+        }
+    }
+}
+
 /// Does it; gives what is to be printed, and the error after it.
-fn work(given: Given) -> Result<String, (String, String)> {
-    let mut said = String::new();
-    let plan = Plan::new(given, &mut said).map_err(|error| (said.clone(), error))?;
-    let action = plan.action;
+fn work(given: Given, loaded: Properties) -> Result<Said, (Said, String)> {
+    let mut said = Said::default();
+    let plan = Plan::new(given, loaded, &mut said.text).map_err(|error| (said.clone(), error))?;
+    let (action, before) = (plan.action, said.clone());
     let outcome = on_runtime(async move {
-        let mut more = String::new();
-        let done = plan.carry_out(&mut more).await;
-        (more, done)
+        let done = plan.carry_out(&mut said).await;
+        (said, done)
     });
     match outcome {
-        Ok((more, Ok(()))) => Ok(said + &more),
-        Ok((more, Err(Failure::Unreachable))) => Err((
-            said + &more,
+        Ok((said, Ok(()))) => Ok(said),
+        Ok((said, Err(Failure::Unreachable))) => Err((
+            said,
             format!(
                 "Timed out waiting for a node assignment. Call: {}",
                 action.first_call()
             ),
         )),
-        Ok((more, Err(Failure::Said(error)))) => Err((said + &more, error)),
-        Err(error) => Err((said, error)),
+        Ok((said, Err(Failure::Said(error)))) => Err((said, error)),
+        Err(error) => Err((before, error)),
     }
 }
 
@@ -192,15 +220,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(given: Given, said: &mut String) -> Result<Self, String> {
+    fn new(given: Given, mut properties: Properties, said: &mut String) -> Result<Self, String> {
         let action = Action::ALL
             .iter()
             .find(|(_, name)| given.has(name))
             .map_or(Action::List, |(action, _)| *action);
-        let mut properties = match given.one("command-config")? {
-            Some(path) => properties::load(path)?,
-            None => Properties::new(),
-        };
         let bootstrap = given.one("bootstrap-server")?.unwrap_or_default();
         properties.insert("bootstrap.servers".to_owned(), bootstrap.to_owned());
         let topic = given.one("topic")?;
@@ -243,7 +267,7 @@ impl Plan {
         })
     }
 
-    async fn carry_out(&self, said: &mut String) -> Result<(), Failure> {
+    async fn carry_out(&self, said: &mut Said) -> Result<(), Failure> {
         let config = properties::client_config(&self.properties)?;
         let client = Client::connect(config).await.map_err(|error| {
             let crate::client::ConnectError::Bootstrap(error) = error;
@@ -251,7 +275,7 @@ impl Plan {
         })?;
         let admin = Admin::new(&client);
         match self.action {
-            Action::Create => self.create(&admin, said).await,
+            Action::Create => self.create(&admin, &mut said.text).await,
             Action::List => {
                 let topics = self.matching(&admin).await?;
                 if self.given.json()? {
@@ -265,13 +289,12 @@ impl Plan {
                             })
                         })
                         .collect();
-                    // Writing to a String cannot fail.
-                    let _ = writeln!(said, "{:#}", json!(topics));
+                    said.document = Some(json!(topics));
                     return Ok(());
                 }
                 let names: Vec<String> = topics.into_iter().map(|topic| topic.name).collect();
-                said.push_str(&names.join("\n"));
-                said.push('\n');
+                said.text.push_str(&names.join("\n"));
+                said.text.push('\n');
                 Ok(())
             }
             Action::Alter => self.alter(&admin).await,
@@ -357,7 +380,7 @@ impl Plan {
         Ok(names)
     }
 
-    async fn describe(&self, admin: &Admin, said: &mut String) -> Result<(), Failure> {
+    async fn describe(&self, admin: &Admin, said: &mut Said) -> Result<(), Failure> {
         let id = match self.given.one("topic-id")? {
             Some(text) => Some(topic_id(text)?).filter(|id| !id.is_zero()),
             None => None,
@@ -413,14 +436,13 @@ impl Plan {
                     topic_json(topic, configs)
                 })
                 .collect();
-            // Writing to a String cannot fail.
-            let _ = writeln!(said, "{:#}", json!(documents));
+            said.document = Some(json!(documents));
             return Ok(());
         }
         let view = View::new(&self.given);
         for topic in &topics {
             let configs = configs.get(&topic.name).map_or(&[][..], Vec::as_slice);
-            view.topic(topic, configs, &reassignments, &live, said);
+            view.topic(topic, configs, &reassignments, &live, &mut said.text);
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ fn say(out: &Printer, name: &str, fields: Value) {
     if let Value::Object(fields) = fields {
         event.extend(fields);
     }
-    out.line(&Value::from(event).to_string());
+    out.item(&Value::from(event));
     out.flush();
 }
 
@@ -288,7 +288,7 @@ async fn consume(args: &Args, out: &Printer) -> Result<u8, Fault> {
         });
         let _ = visited.map_err(|error| Fault::from(error.to_string()))?;
         let Some(first) = first else {
-            consumer.consumed(&chunk.topic, chunk.partition, chunk.next_offset());
+            consumer.consumed(&chunk, chunk.next_offset());
             continue;
         };
         if args.has("verbose") {
@@ -311,7 +311,7 @@ async fn consume(args: &Args, out: &Printer) -> Result<u8, Fault> {
             }),
         );
         seen += count;
-        consumer.consumed(&chunk.topic, chunk.partition, last + 1);
+        consumer.consumed(&chunk, last + 1);
         if !args.has("enable-autocommit") {
             commit(&consumer, &chunk.topic, chunk.partition, last + 1, out).await;
         }

@@ -162,6 +162,8 @@ struct PartitionState {
     start: Start,
     /// Everything before it was handed to, and taken by, the reader.
     consumed: Option<i64>,
+    /// The leader epoch of what was consumed last, -1 before there is such.
+    consumed_epoch: i32,
     /// Changes with a seek: older fetches do not count.
     generation: u64,
     buffered: usize,
@@ -262,20 +264,21 @@ impl Consumer {
                 records.push(OwnedRecord::new(&chunk, record));
                 std::ops::ControlFlow::Continue(())
             })?;
-            self.consumed(&chunk.topic, chunk.partition, chunk.next_offset());
+            self.consumed(&chunk, chunk.next_offset());
         }
         Ok(records)
     }
 
     /// Says that everything of a partition before `offset` is dealt with; that is what a group commits.
-    pub fn consumed(&self, topic: &str, partition: i32, offset: i64) {
+    pub fn consumed(&self, chunk: &Chunk, offset: i64) {
         let mut state = self.inner.state.borrow_mut();
         if let Some(found) = state
             .partitions
             .iter_mut()
-            .find(|it| it.number == partition && &*it.topic == topic)
+            .find(|it| it.number == chunk.partition && it.topic == chunk.topic)
         {
             found.consumed = Some(offset);
+            found.consumed_epoch = chunk.leader_epoch_before(offset);
         }
     }
 
@@ -474,6 +477,7 @@ impl Inner {
             position,
             start,
             consumed: position,
+            consumed_epoch: -1,
             generation: state.generation,
             buffered: 0,
             high_watermark: -1,

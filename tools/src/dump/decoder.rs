@@ -11,7 +11,9 @@ use corelog_net::wire::records::GroupMetadataValue;
 use corelog_net::wire::{Cursor, Message};
 use corelog_storage::batch::{Payload, Record};
 
-use super::{put_text, remote};
+use serde_json::{Map, Value};
+
+use super::{json, put_text, remote};
 
 /// What keys and values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +136,30 @@ impl Decoder {
                 Ok(())
             }
         }
+    }
+
+    /// The same as members of an object.
+    pub(super) fn json(
+        self,
+        payload: &Payload,
+        record: &Record<'_>,
+    ) -> Result<Map<String, Value>, String> {
+        if let Self::Classes { key, value } = self {
+            let text = |decoder: ClassDecoder, bytes: &[u8]| {
+                let mut text = String::new();
+                decoder.print(bytes, &mut text).map(|()| text)
+            };
+            let key = record.key.map(|bytes| text(key, bytes)).transpose()?;
+            let value = record.value.map(|bytes| text(value, bytes)).transpose()?;
+            let members = [("key", key), ("payload", value)];
+            return Ok(members
+                .into_iter()
+                .map(|(name, text)| (name.to_owned(), text.into()))
+                .collect());
+        }
+        let mut line = String::new();
+        self.print(payload, record, &mut line)?;
+        Ok(json::contents(&line))
     }
 
     fn coordinator_record(

@@ -72,7 +72,7 @@ impl Dump<'_> {
             if self.options.index == IndexTask::Print {
                 // Writing to a String cannot fail.
                 let _ = write!(self.line, "offset: {offset} position: {}", entry.position);
-                self.print_line();
+                self.print_fields("entry");
             }
         }
         Ok(())
@@ -114,7 +114,7 @@ impl Dump<'_> {
             if self.options.index == IndexTask::Print {
                 // Writing to a String cannot fail.
                 let _ = write!(self.line, "timestamp: {timestamp} offset: {offset}");
-                self.print_line();
+                self.print_fields("entry");
             }
             before = timestamp;
         }
@@ -211,7 +211,7 @@ impl Dump<'_> {
                 aborted.last_offset,
                 aborted.last_stable_offset
             );
-            self.print_line();
+            self.print_fields("entry");
         }
         let whole = entries.count * AbortedTransaction::SIZE as u64;
         if entries.size != whole {
@@ -254,7 +254,7 @@ impl Dump<'_> {
                     entry.last_sequence, entry.last_offset, entry.offset_delta, entry.timestamp
                 );
             }
-            self.print_line();
+            self.print_fields("entry");
         }
         Ok(())
     }

@@ -19,19 +19,26 @@ use corelog_storage::limits::INFLATED_BYTES_MAX;
 use corelog_storage::segment::name::{Content, content_of};
 use corelog_storage::segment::reader::{Found, Reader};
 
+use serde_json::{Map, Value, json};
+
 use super::{Depth, Dump, Failure, Place, note, put_optional, put_text};
 
 impl Dump<'_> {
     pub(super) fn log(&mut self, place: &Place) -> Result<(), Failure> {
         if content_of(&place.name) == Some(Content::Log) {
             let base = place.base_offset()?;
-            self.out.line(&format!("Log starting offset: {base}"));
+            self.title(
+                &format!("Log starting offset: {base}"),
+                &json!({ "startingOffset": base }),
+            );
         } else if place.name == name::BOOTSTRAP {
-            self.out.line("KRaft bootstrap snapshot");
+            self.title("KRaft bootstrap snapshot", &json!({ "bootstrap": true }));
         } else {
             let (offset, epoch) = snapshot_id(place)?;
-            self.out
-                .line(&format!("Snapshot end offset: {offset}, epoch: {epoch}"));
+            self.title(
+                &format!("Snapshot end offset: {offset}, epoch: {epoch}"),
+                &json!({ "endOffset": offset, "epoch": epoch }),
+            );
         }
         let file = place.dir()?.open_file(&place.name, Mode::Read)?;
         let mut reader = Reader::new(&file, self.options.max_bytes)?;
@@ -69,12 +76,22 @@ impl Dump<'_> {
         }
         let trailing = reader.end().saturating_sub(position);
         if trailing > 0 && self.options.max_bytes == u64::from(i32::MAX.unsigned_abs()) {
-            self.out.line(&format!(
+            let text = format!(
                 "Found {trailing} invalid bytes at the end of {}",
                 place.name
-            ));
+            );
+            self.title(&text, &json!({ "invalidBytes": trailing }));
         }
         Ok(())
+    }
+
+    /// What is said of the file as a whole.
+    fn title(&mut self, text: &str, fields: &Value) {
+        if self.out.is_json() {
+            self.item("file", fields.as_object().cloned().unwrap_or_default());
+        } else {
+            self.out.line(text);
+        }
     }
 
     fn batch_line(&mut self, header: &Header, position: u64, valid: bool) {
@@ -111,7 +128,7 @@ impl Dump<'_> {
             None => write!(line, "unknown({})", attributes.codec_id()),
         };
         let _ = write!(line, " crc: {} isvalid: {valid}", header.crc);
-        self.print_line();
+        self.print_fields("batch");
     }
 
     fn records(
@@ -131,6 +148,10 @@ impl Dump<'_> {
                 note(&mut self.gaps, &place.absolute, *last_offset, offset);
             }
             *last_offset = offset;
+            if self.out.is_json() {
+                self.record_item(&payload, &record, control)?;
+                continue;
+            }
             if !self.options.skip_record_metadata {
                 self.record_line(&payload, &record, control);
             }
@@ -146,6 +167,46 @@ impl Dump<'_> {
             printed?;
         }
         Ok(())
+    }
+
+    fn record_item(
+        &mut self,
+        payload: &Payload,
+        record: &Record<'_>,
+        control: bool,
+    ) -> Result<(), String> {
+        let header_keys: Vec<String> = record
+            .headers
+            .clone()
+            .map(|header| {
+                let mut key = String::new();
+                put_text(&mut key, header.key);
+                key
+            })
+            .collect();
+        let mut fields = Map::new();
+        fields.insert("offset".to_owned(), record.offset.0.into());
+        fields.insert(
+            timestamp_type(payload.header()).to_owned(),
+            record.timestamp.0.into(),
+        );
+        fields.insert("keySize".to_owned(), size(record.key).into());
+        fields.insert("valueSize".to_owned(), size(record.value).into());
+        fields.insert("sequence".to_owned(), record.sequence.0.into());
+        fields.insert("headerKeys".to_owned(), header_keys.into());
+        let mut outcome = Ok(());
+        if control {
+            let mut text = String::new();
+            control_record(&mut text, record);
+            fields.insert("control".to_owned(), text.trim().into());
+        } else if self.options.depth == Depth::Contents {
+            match self.options.decoder.json(payload, record) {
+                Ok(contents) => fields.extend(contents),
+                Err(why) => outcome = Err(why),
+            }
+        }
+        self.item("record", fields);
+        outcome
     }
 
     fn record_line(&mut self, payload: &Payload, record: &Record<'_>, control: bool) {

@@ -144,7 +144,7 @@ pub async fn consume(
                     ControlFlow::Continue(())
                 })
                 .map_err(|error| error.to_string())?;
-            consumer.consumed(&chunk.topic, chunk.partition, chunk.next_offset());
+            consumer.consumed(&chunk, chunk.next_offset());
             last = now();
         }
         let length = now().duration_since(window_begun);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::run_arguments;
+use super::run;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/tests/fixtures/kafka-4.3.1")
@@ -18,7 +18,7 @@ fn dump(options: &[&str], files: &[PathBuf]) -> (u8, String, String) {
     let files = files.join(",");
     arguments.extend(["--files", &files]);
     let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-    run_arguments(&arguments)
+    run(&arguments, "")
 }
 
 /// The files of a partition that Kafka's tool was given: those that are not empty, or else the log.

@@ -6,7 +6,7 @@ use corelog_storage::disk::LogDir;
 use corelog_storage::log::{Log, LogSettings, Open};
 use corelog_storage::types::{Offset, Timestamp, TopicPartition};
 
-use super::run_arguments;
+use super::run;
 
 /// A copy of a fixture that may be written to; removed at the end.
 struct Copy(PathBuf);
@@ -42,7 +42,7 @@ impl Copy {
         let mut arguments = vec!["corelog", "log-check", &data];
         arguments.extend(options);
         let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let (code, out, errors) = run_arguments(&arguments);
+        let (code, out, errors) = run(&arguments, "");
         (
             code,
             out.replace(&data, "DIR"),
@@ -272,7 +272,7 @@ fn a_directory_in_use_is_refused() {
     );
     drop(lock);
     let partition = copy.data().join("plain-0").display().to_string();
-    let (code, _, errors) = run_arguments(&["corelog", "log-check", &partition].map(str::to_owned));
+    let (code, _, errors) = run(&["corelog", "log-check", &partition].map(str::to_owned), "");
     assert_eq!(code, 2);
     assert!(errors.contains("is the folder of a partition"), "{errors}");
     assert!(!copy.file("plain-0/.lock").exists());

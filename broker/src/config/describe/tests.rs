@@ -251,6 +251,8 @@ fn groups_and_client_metrics() {
         "match",
         "client_id=abc",
     );
+    // As Kafka's client-metrics tool sets what it is not given.
+    set(&mut image, ResourceType::ClientMetrics, "m", "metrics", "");
     let (_, entries) = describe(&image, 16, "m");
     let expected = include_str!("../../../tests/fixtures/settings/describe-client-metrics.tsv");
     assert_lines(&entries, expected);

@@ -73,6 +73,7 @@ fn shall_print(group: &GroupDescription, rows: usize, out: &Printer) -> bool {
     let id = &group.id;
     match group.state.as_str() {
         "Dead" => {
+            out.note_failure();
             out.line(&format!("\nError: Consumer group '{id}' does not exist."));
             return false;
         }

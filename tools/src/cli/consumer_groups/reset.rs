@@ -47,6 +47,7 @@ pub(super) async fn reset(
             Err(error) => return Err(executed_of(&error).into()),
         };
         if !matches!(state.as_str(), "Empty" | "Dead") {
+            out.note_failure();
             out.line(&format!(
                 "\nError: Assignments can only be reset if the group '{group}' is inactive, but the current state is {state}."
             ));
@@ -345,7 +346,8 @@ impl Plan<'_> {
     }
 
     async fn read_file(&self, group: &str, path: &str) -> Result<Offsets, Ended> {
-        let text = read_text(path)?;
+        let text = read_text(path)
+            .map_err(|fault| Fault::new("", fault.java()).with_sentence(fault.message()))?;
         let mut wanted = BTreeMap::new();
         let mut partitions = Vec::new();
         for (line, number) in text.lines().zip(1..) {
@@ -353,10 +355,10 @@ impl Plan<'_> {
                 continue;
             }
             let Some((of, at, offset)) = csv(line) else {
-                self.out.error(&format!(
+                return Err(format!(
                     "line {number} of {path} is neither topic,partition,offset nor group,topic,partition,offset: {line}"
-                ));
-                continue;
+                )
+                .into());
             };
             if of.is_some_and(|of| of != group) {
                 continue;

@@ -141,7 +141,7 @@ pub(in crate::cli) fn mapping(args: &Args, out: &mut Out) -> Result<(), String> 
         for (name, level) in defaults(level) {
             map.insert(name.to_owned(), level.into());
         }
-        out.line(&format!("{:#}", serde_json::Value::from(map)));
+        out.document(&serde_json::Value::from(map));
         return Ok(());
     }
     let mut text = format!("metadata.version={level} ({release})\n");

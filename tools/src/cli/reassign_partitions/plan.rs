@@ -208,6 +208,11 @@ impl Plan {
 
     /// As Kafka's tool writes it.
     pub(super) fn text(&self) -> String {
+        self.json().to_string()
+    }
+
+    /// The plan as a document, as its file has it.
+    pub(super) fn json(&self) -> Value {
         let partitions: Vec<Value> = self
             .moves
             .iter()
@@ -224,7 +229,7 @@ impl Plan {
                 })
             })
             .collect();
-        json!({ "version": 1, "partitions": partitions }).to_string()
+        json!({ "version": 1, "partitions": partitions })
     }
 
     /// Moves between directories, by broker.

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, out: &mut Out) -> Result<u8, Fault> {
     let done = on_runtime(async move { plan.write() });
     let done = done.map_err(Fault::from)??;
     if args.json() {
-        out.line(&format!("{:#}", done.json()));
+        out.document(&done.json());
         return Ok(0);
     }
     if done.formatted.is_empty() {

@@ -146,6 +146,7 @@ impl Admin {
     /// Takes a voter's vote.
     pub async fn remove_voter(&self, id: i32, directory: Uuid) -> Result<(), ApiError> {
         let request = RemoveRaftVoterRequest {
+            // Any cluster, as Kafka's tool says.
             cluster_id: None,
             voter_id: id,
             voter_directory_id: directory,

@@ -120,6 +120,19 @@ impl Chunk {
         })
     }
 
+    /// The leader epoch of the last batch that begins before an offset; -1 where there is none.
+    pub(super) fn leader_epoch_before(&self, offset: i64) -> i32 {
+        let mut rest = self.records.clone();
+        let mut epoch = -1;
+        // What cannot be read ends the reading of records, too.
+        while let Ok(Some((header, _))) = cut(&mut rest, false)
+            && header.base_offset.0 < offset
+        {
+            epoch = header.leader_epoch.0;
+        }
+        epoch
+    }
+
     fn each_batch(
         &self,
         mut visit: impl FnMut(&Header, Bytes) -> Result<ControlFlow<()>, String>,

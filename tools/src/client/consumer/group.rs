@@ -554,7 +554,7 @@ impl Shared {
                     OffsetCommitRequestPartition {
                         partition_index: partition.number,
                         committed_offset: offset,
-                        committed_leader_epoch: -1,
+                        committed_leader_epoch: partition.consumed_epoch,
                         committed_metadata: Some(String::new()),
                         ..OffsetCommitRequestPartition::default()
                     },
