@@ -201,7 +201,7 @@ pub const COMMANDS: &[Command] = &[
         name: "log-check",
         about: "Verify data directories of a stopped broker and say what is wrong",
         is_kafkas: false,
-        synopsis: Synopsis::Listed(Vec::new),
+        synopsis: Synopsis::Listed(log_check::options),
         run: log_check::run,
     },
     Command {
@@ -290,6 +290,9 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
+/// What `corelog` does beside its commands; Kafka has nothing of the kind.
+pub(crate) const OWN_WORDS: &[&str] = &["completion", "help", "install-links", "man", "version"];
+
 /// The command that a program name stands for: `kafka-topics`, `/usr/bin/kafka-topics.sh`.
 pub fn by_program_name(program: &str) -> Option<&'static Command> {
     let name = program.rsplit('/').next().unwrap_or(program);
@@ -353,7 +356,8 @@ fn dispatch(arguments: &[String], out: &mut Out) -> u8 {
             if let Some(command) = by_name(name) {
                 return (command.run)(rest, out);
             }
-            let near = nearest(name, COMMANDS.iter().map(|command| command.name));
+            let all = COMMANDS.iter().map(|command| command.name);
+            let near = nearest(name, all.chain(OWN_WORDS.iter().copied()));
             let hint = near.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
             out.error(&format!("'{name}' is not a command{hint}"));
             1

@@ -255,8 +255,10 @@ impl Parser {
             .iter()
             .map(|sub| format!("'{}'", sub.name))
             .collect();
+        let near = nearest(name, self.subs.iter().map(|sub| sub.name));
+        let hint = near.map_or(String::new(), |near| format!("; did you mean '{near}'?"));
         Err(format!(
-            "invalid choice: '{name}' (choose from {})",
+            "invalid choice: '{name}' (choose from {}){hint}",
             choices.join(", ")
         ))
     }

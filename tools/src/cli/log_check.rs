@@ -50,6 +50,25 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
     u8::from(report.count(Severity::Damage) > 0)
 }
 
+/// The options and what they do.
+pub(super) fn options() -> Vec<(&'static str, &'static str)> {
+    vec![
+        (
+            "--partition TOPIC-N",
+            "Only these partitions, separated by commas.",
+        ),
+        (
+            "--deep",
+            "Look at every record too (compressed batches are inflated).",
+        ),
+        (
+            "--output text|json",
+            "json: one JSON document instead of lines.",
+        ),
+        ("--help, -h", "Print usage information."),
+    ]
+}
+
 struct Request {
     plan: Plan,
     json: bool,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::argparse::Parser;
 use super::options::Table;
-use super::{COMMANDS, Command, Out, by_name, nearest};
+use super::{COMMANDS, Command, OWN_WORDS, Out, by_name, nearest};
 
 /// What a command reads its options by.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +48,25 @@ impl Synopsis {
                         rows: rows(sub.args),
                     })
                     .collect();
-                (parser.about, rows(parser.args), subs)
+                let mut own = rows(parser.args);
+                own.push((
+                    "--help, -h".to_owned(),
+                    "Print usage information.".to_owned(),
+                ));
+                own.push(("--output json".to_owned(), "Print JSON.".to_owned()));
+                (parser.about, own, subs)
             }
             Self::Listed(list) => {
-                let rows = list()
+                let mut rows: Vec<(String, String)> = list()
                     .into_iter()
                     .map(|(name, help)| (name.to_owned(), help.to_owned()))
                     .collect();
+                if !rows.iter().any(|(left, _)| flag(left) == "--help") {
+                    rows.push((
+                        "--help, -h".to_owned(),
+                        "Print usage information.".to_owned(),
+                    ));
+                }
                 ("", rows, Vec::new())
             }
         }
@@ -154,8 +166,14 @@ pub(super) fn completion(arguments: &[String], out: &mut Out) -> u8 {
     0
 }
 
+/// What may follow `corelog`.
+fn all_names() -> impl Iterator<Item = &'static str> {
+    let commands = COMMANDS.iter().map(|command| command.name);
+    commands.chain(OWN_WORDS.iter().copied())
+}
+
 fn bash() -> String {
-    let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
+    let names: Vec<&str> = all_names().collect();
     let mut text = format!(
         "_corelog() {{\n  local current=${{COMP_WORDS[COMP_CWORD]}} command=${{COMP_WORDS[0]##*/}} words=\n  \
          command=${{command%.sh}}; command=${{command#kafka-}}\n  \
@@ -173,6 +191,15 @@ fn bash() -> String {
             command.synopsis.words().join(" ")
         );
     }
+    let _ = writeln!(
+        text,
+        "    man) words='{}' ;;\n    completion) words='bash fish zsh' ;;",
+        COMMANDS
+            .iter()
+            .map(|command| command.name)
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
     text.push_str("  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n");
     text.push_str("  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"$current\"))\n}\n");
     text.push_str("complete -F _corelog corelog");
@@ -187,6 +214,13 @@ fn bash() -> String {
 fn fish() -> String {
     let mut text = String::new();
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+    for word in OWN_WORDS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "complete -c corelog -n __fish_use_subcommand -f -a {word}"
+        );
+    }
     for command in COMMANDS {
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -307,25 +341,76 @@ fn roff(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command as Process;
+
     use super::*;
 
     #[test]
     fn every_command_has_a_page_and_words_to_complete() {
         for command in COMMANDS {
             let page = page(command);
-            assert!(page.contains(".SH OPTIONS"), "{}", command.name);
+            assert!(page.contains(".SH OPTIONS\n.TP\n.B "), "{}", command.name);
             assert!(bash().contains(&format!("    {}) words='", command.name)));
-            assert!(
-                command
-                    .synopsis
-                    .words()
-                    .iter()
-                    .any(|word| word.starts_with("--"))
-                    || !command.is_kafkas,
-                "{}",
-                command.name
-            );
+            let words = command.synopsis.words();
+            for flag in ["--help", "--output"] {
+                let is_there = words.iter().any(|word| word == flag);
+                assert!(is_there, "{}: {flag}", command.name);
+            }
+            assert!(fish().contains(&format!("-f -a {} -d", command.name)));
         }
         assert!(fish().contains("-l bootstrap-server"));
+    }
+
+    /// What bash offers behind these words.
+    fn completed(words: &[&str]) -> Option<Vec<String>> {
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let script = format!(
+            "{}\nCOMP_WORDS=({}) COMP_CWORD={}\n_corelog\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+            bash(),
+            quoted.join(" "),
+            words.len() - 1
+        );
+        let ran = Process::new("bash").args(["-c", &script]).output().ok()?;
+        assert!(
+            ran.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        let text = String::from_utf8_lossy(&ran.stdout);
+        Some(text.lines().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn bash_completes_commands_subcommands_and_flags() {
+        let Some(found) = completed(&["corelog", "topi"]) else {
+            // No bash on this machine.
+            return;
+        };
+        assert_eq!(found, ["topics"]);
+        let cases: &[(&[&str], &str)] = &[
+            (&["corelog", "inst"], "install-links"),
+            (&["corelog", "topics", "--if-ex"], "--if-exists"),
+            (&["/usr/bin/kafka-topics.sh", "--if-ex"], "--if-exists"),
+            (&["corelog", "transactions", "find"], "find-hanging"),
+            (&["corelog", "log-check", "--de"], "--deep"),
+            (&["corelog", "man", "dele"], "delegation-tokens"),
+            (&["corelog", "completion", "z"], "zsh"),
+        ];
+        for (words, wanted) in cases {
+            let found = completed(words).expect("bash was there");
+            assert!(found.iter().any(|it| it == wanted), "{words:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_taken_without_a_complaint() {
+        for command in COMMANDS {
+            let page = page(command);
+            for line in page.lines().filter(|line| line.starts_with('.')) {
+                let known = [".TH ", ".SH ", ".TP", ".B ", ".I "];
+                let is_known = known.iter().any(|request| line.starts_with(request));
+                assert!(is_known, "{}: {line}", command.name);
+            }
+        }
     }
 }
