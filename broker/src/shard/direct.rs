@@ -19,6 +19,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::{Buf, Bytes};
 use corelog_runtime::{Access, Block, DIRECT_ALIGNMENT, File};
+use smallvec::SmallVec;
 
 use crate::partition::Partition;
 
@@ -60,11 +61,14 @@ impl Partition {
     }
 }
 
+/// An end of a stretch that is no whole unit: mostly a piece of one batch, or of two.
+type Ragged = SmallVec<[Bytes; 2]>;
+
 /// A stretch cut in three.
 pub(super) struct Cut {
-    head: Vec<Bytes>,
+    head: Ragged,
     middle: Block,
-    tail: Vec<Bytes>,
+    tail: Ragged,
     /// Where the middle and the tail begin in the file.
     middle_at: u64,
     tail_at: u64,
@@ -86,7 +90,7 @@ impl Cut {
         let mut block = corelog_runtime::block(middle.len());
         each_in(parts, middle, |part| block.extend_from_slice(&part));
         let gathered = |range| {
-            let mut gathered = Vec::new();
+            let mut gathered = Ragged::new();
             each_in(parts, range, |part| gathered.push(part));
             gathered
         };
