@@ -295,7 +295,10 @@ fn the_admin_port_speaks_http() {
     let mut http = Http::connect(admin(&broker)).expect("the admin port is open");
     // One connection, one question after the other.
     assert_eq!(http.get("/healthz"), Some((200, "alive\n".to_owned())));
-    assert_eq!(http.get("/readyz"), Some((200, "ready\n".to_owned())));
+    // Clients are served a moment before it says so.
+    eventually("it says that it is ready", || {
+        http.get("/readyz") == Some((200, "ready\n".to_owned()))
+    });
     let (code, json) = http.get("/status.json?pretty").expect("an answer");
     assert_eq!(code, 200);
     let status: serde_json::Value = serde_json::from_str(&json).expect("JSON");
