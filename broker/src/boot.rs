@@ -32,7 +32,8 @@ use crate::shard::disks::Disks;
 use crate::shard::logs::Opened;
 use crate::shard::{Parts, Settings, Shard};
 use crate::supervision::Supervision;
-pub(crate) use directories::{Directories, random_id};
+pub(crate) use directories::{Directories, metadata_directory, random_id};
+pub(crate) use format::own_voter;
 pub(crate) use metadata_log::TOPIC as METADATA_TOPIC;
 
 /// Connections get this long to see their requests answered when the broker stops.
@@ -103,7 +104,7 @@ pub fn run(config: BrokerConfig) -> anyhow::Result<()> {
             settings,
             directories: Arc::clone(&directories.all),
             disks: Arc::clone(&disks),
-            metadata_directory: directories::metadata_directory(&config),
+            metadata_directory: metadata_directory(&config),
             write_ways: Arc::clone(&write_ways),
             image: Arc::clone(&image),
             cluster_id: Arc::clone(&directories.cluster_id),

@@ -47,6 +47,15 @@ pub(crate) fn standalone(
     if directory.exists(&path) {
         return Ok(());
     }
+    let now = Timestamp(corelog_runtime::wall_clock());
+    let image = Image::of(Quorum::standalone(own_voter(config, id)));
+    directory.create_dir(&folder)?;
+    directory.replace_file(&path, &image.to_snapshot(now, now)?)?;
+    Ok(())
+}
+
+/// This node as the only voter, with the id of the metadata log's directory.
+pub(crate) fn own_voter(config: &BrokerConfig, id: TopicId) -> Voter {
     let endpoints = config.controller_listeners.iter().map(|endpoint| Endpoint {
         name: endpoint.name.clone(),
         host: match endpoint.host.as_str() {
@@ -56,7 +65,7 @@ pub(crate) fn standalone(
         port: endpoint.port,
         ..Endpoint::default()
     });
-    let voter = Voter {
+    Voter {
         voter_id: config.node_id,
         voter_directory_id: Uuid(id.0),
         endpoints: endpoints.collect(),
@@ -66,12 +75,7 @@ pub(crate) fn standalone(
             ..KRaftVersionFeature::default()
         },
         ..Voter::default()
-    };
-    let now = Timestamp(corelog_runtime::wall_clock());
-    let image = Image::of(Quorum::standalone(voter));
-    directory.create_dir(&folder)?;
-    directory.replace_file(&path, &image.to_snapshot(now, now)?)?;
-    Ok(())
+    }
 }
 
 /// What `format` decided for the first start; `None` when there is no such file.

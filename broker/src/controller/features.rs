@@ -4,8 +4,8 @@
 //! **Lives on** shard 0.
 //! **Invariants**: all changes of a request are made, or none; a level is supported by every
 //! registered broker.
-//! **Not here**: what levels mean (`metadata::features` and whoever asks for them). A known deviation:
-//! `kraft.version` keeps its level: the quorum of this node is as the directory was formatted.
+//! **Not here**: what levels mean (`metadata::features` and whoever asks for them); the control records with which the
+//! quorum's own level rises (`shard::control`).
 
 use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::update_features::{
@@ -27,18 +27,33 @@ enum Way {
     Unsafe,
 }
 
+/// What `UpdateFeatures` changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureChange {
+    /// Records and the answer.
+    pub outcome: Outcome<UpdateFeaturesResponse>,
+    /// The new level of `kraft.version`, which is no metadata record: the quorum writes it itself (KIP-853).
+    pub kraft_version: Option<i16>,
+}
+
+/// The change of one feature.
+enum Change {
+    Nothing,
+    Record(MetadataRecord),
+    Quorum(i16),
+}
+
 impl Controller<'_> {
     /// Decides on `UpdateFeatures`.
     #[must_use]
-    pub fn update_features(
-        &self,
-        request: &UpdateFeaturesRequest,
-        version: i16,
-    ) -> Outcome<UpdateFeaturesResponse> {
+    pub fn update_features(&self, request: &UpdateFeaturesRequest, version: i16) -> FeatureChange {
         let mut records = Vec::new();
+        let mut kraft_version = None;
         for update in &request.feature_updates {
             match self.update_feature(update, version) {
-                Ok(record) => records.extend(record),
+                Ok(Change::Nothing) => {}
+                Ok(Change::Record(record)) => records.push(record),
+                Ok(Change::Quorum(level)) => kraft_version = Some(level),
                 Err(why) => {
                     let sentence = format!(
                         "The update failed for all features since the following feature had an \
@@ -49,15 +64,19 @@ impl Controller<'_> {
                         error_message: Some(sentence),
                         ..UpdateFeaturesResponse::default()
                     };
-                    return Outcome {
-                        records: Vec::new(),
-                        response,
+                    return FeatureChange {
+                        outcome: Outcome {
+                            records: Vec::new(),
+                            response,
+                        },
+                        kraft_version: None,
                     };
                 }
             }
         }
         if request.validate_only {
             records.clear();
+            kraft_version = None;
         }
         let done = |update: &FeatureUpdateKey| UpdatableFeatureResult {
             feature: update.feature.clone(),
@@ -69,14 +88,13 @@ impl Controller<'_> {
             results: told.map(done).collect(),
             ..UpdateFeaturesResponse::default()
         };
-        Outcome { records, response }
+        FeatureChange {
+            outcome: Outcome { records, response },
+            kraft_version,
+        }
     }
 
-    fn update_feature(
-        &self,
-        update: &FeatureUpdateKey,
-        version: i16,
-    ) -> Result<Option<MetadataRecord>, String> {
+    fn update_feature(&self, update: &FeatureUpdateKey, version: i16) -> Result<Change, String> {
         let (name, wanted) = (update.feature.as_str(), update.max_version_level);
         let invalid = |why: &str| {
             Err(format!(
@@ -107,10 +125,15 @@ impl Controller<'_> {
             return invalid("Can't downgrade to a newer version.");
         }
         if wanted == now {
-            return Ok(None);
+            return Ok(Change::Nothing);
         }
         if name == KRAFT_VERSION_NAME {
-            return invalid("The quorum of this broker keeps the level it was formatted with.");
+            // Voters that the log names cannot be forgotten again.
+            return if wanted < now {
+                invalid("Can't downgrade the version of this feature.")
+            } else {
+                Ok(Change::Quorum(wanted))
+            };
         }
         if name == METADATA_VERSION_NAME && wanted < now {
             let between = METADATA_CHANGED_IN
@@ -133,7 +156,7 @@ impl Controller<'_> {
             feature_level: wanted,
             ..FeatureLevelRecord::default()
         };
-        Ok(Some(record.into()))
+        Ok(Change::Record(record.into()))
     }
 
     /// Why this node, or another that is registered, cannot go by a level.

@@ -17,6 +17,7 @@ use corelog_net::wire::messages::api_versions::{
 };
 
 use crate::handlers::{Context, SERVED};
+use crate::metadata::features::{KRAFT_VERSION_NAME, SUPPORTED};
 use crate::shard::Shard;
 use crate::telemetry::Software;
 
@@ -51,7 +52,7 @@ pub(crate) async fn handle(
         })
     });
     let image = shard.image();
-    let supported = crate::metadata::features::SUPPORTED.iter();
+    let supported = SUPPORTED.iter();
     ApiVersionsResponse {
         error_code: ErrorCode::None.code(),
         api_keys: api_keys.collect(),
@@ -69,11 +70,14 @@ pub(crate) async fn handle(
         finalized_features: image
             .features()
             .iter()
-            .filter(|(_, level)| **level > 0)
+            .map(|(name, level)| (name.as_str(), *level))
+            // The quorum's level is no record of the image's.
+            .chain([(KRAFT_VERSION_NAME, image.quorum().kraft_version)])
+            .filter(|(_, level)| *level > 0)
             .map(|(name, level)| FinalizedFeatureKey {
-                name: name.clone(),
-                max_version_level: *level,
-                min_version_level: *level,
+                name: name.to_owned(),
+                max_version_level: level,
+                min_version_level: level,
                 ..Default::default()
             })
             .collect(),

@@ -12,11 +12,11 @@
 
 use std::rc::Rc;
 
-use corelog_net::wire::ErrorCode;
 use corelog_net::wire::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, Listener, Node, ReplicaState,
     ResponsePartitionData, ResponseTopicData,
 };
+use corelog_net::wire::{ErrorCode, Uuid};
 
 use crate::boot::METADATA_TOPIC;
 use crate::config::BrokerConfig;
@@ -37,12 +37,20 @@ pub(crate) async fn handle(
         return unknown(&request);
     }
     match shard.ask_controller(Question::Quorum).await {
-        Some(Answer::Quorum(quorum)) => described(
-            &shard.config,
-            quorum,
-            corelog_runtime::wall_clock(),
-            context.version,
-        ),
+        Some(Answer::Quorum(quorum)) => {
+            let own = shard.config.node_id;
+            let image = shard.image();
+            let named = image.quorum().voters().iter();
+            let mut named = named.filter(|voter| voter.voter_id == own);
+            let directory = named.next().map(|voter| voter.voter_directory_id);
+            described(
+                &shard.config,
+                directory.unwrap_or_default(),
+                quorum,
+                corelog_runtime::wall_clock(),
+                context.version,
+            )
+        }
         _ => DescribeQuorumResponse {
             error_code: ErrorCode::NotLeaderOrFollower.code(),
             error_message: None,
@@ -76,9 +84,10 @@ fn unknown(request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
 }
 
 /// The only voter leads and is never behind. A quorum given by the settings (KIP-595) knows no
-/// directory ids.
+/// directory ids; one that names its voters in the log has `directory`.
 fn described(
     config: &BrokerConfig,
+    directory: Uuid,
     quorum: Quorum,
     now: i64,
     version: i16,
@@ -86,6 +95,7 @@ fn described(
     let node_id = config.node_id;
     let voter = ReplicaState {
         replica_id: node_id,
+        replica_directory_id: directory,
         log_end_offset: quorum.end_offset.0,
         last_fetch_timestamp: now,
         last_caught_up_timestamp: now,

@@ -19,6 +19,7 @@ use corelog_net::wire::records::{
     ZkMigrationStateRecord,
 };
 
+use super::delta::Delta;
 use super::quorum::Quorum;
 use super::record::MetadataRecord;
 use super::sharded::{Bucketed, InOrder, ShardedMap, spread};
@@ -510,6 +511,20 @@ impl Image {
             quorum: Arc::new(quorum),
             ..Self::default()
         }
+    }
+
+    /// The same cluster with this quorum, and what that changes.
+    #[must_use]
+    pub fn with_quorum(&self, quorum: Quorum) -> (Self, Delta) {
+        let next = Self {
+            quorum: Arc::new(quorum),
+            ..self.clone()
+        };
+        let delta = Delta {
+            features: true,
+            ..Delta::default()
+        };
+        (next, delta)
     }
 
     /// Says which records this image holds.

@@ -40,15 +40,18 @@ use corelog_net::wire::messages::unregister_broker::{
 use corelog_net::wire::messages::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use corelog_net::wire::{ErrorCode, Uuid};
 use corelog_runtime::Semaphore;
+use corelog_storage::batch::Batch;
 use corelog_storage::disk::DiskError;
 use corelog_storage::log::{Log, Origin};
 use corelog_storage::types::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 
-use crate::boot::{Directories, METADATA_TOPIC, random_id};
+use crate::boot::{Directories, METADATA_TOPIC, metadata_directory, own_voter, random_id};
 use crate::controller::{Controller, Outcome};
 use crate::mesh;
 use crate::metadata::log::{self, Place};
-use crate::metadata::{MetadataRecord, ResourceType, SnapshotId, bootstrap};
+use crate::metadata::{
+    Delta, Image, MetadataRecord, Quorum as MetadataQuorum, ResourceType, SnapshotId, bootstrap,
+};
 use crate::partition::Partition;
 use crate::partition::append::{Acks, Admission, AppendCall, AppendPart};
 use crate::shard::disks::Disks;
@@ -162,10 +165,13 @@ impl Shard {
                 controller.alter_scram_credentials(&request),
                 Answer::AlterUserScramCredentials,
             ),
-            Question::UpdateFeatures(request, version) => told(
-                controller.update_features(&request, version),
-                Answer::UpdateFeatures,
-            ),
+            Question::UpdateFeatures(request, version) => {
+                let change = controller.update_features(&request, version);
+                if change.kraft_version.is_some() {
+                    self.name_voters().await;
+                }
+                told(change.outcome, Answer::UpdateFeatures)
+            }
             Question::UnregisterBroker(request) => told(
                 controller.unregister_broker(&request),
                 Answer::UnregisterBroker,
@@ -180,6 +186,9 @@ impl Shard {
             Question::Quorum => (Vec::new(), Answer::Quorum(self.quorum())),
             Question::ProducerIds => told(controller.own_producer_ids(), Answer::ProducerIds),
         };
+        // Naming the voters has brought another image.
+        let image = self.image();
+        let controller = Controller::new(&image, &config);
         if records.iter().any(may_cordon) {
             let (next, _) = image
                 .after(&records)
@@ -220,11 +229,34 @@ impl Shard {
 
     /// Makes records durable and the image that they give known to every shard.
     async fn change(self: &Rc<Self>, records: &[MetadataRecord]) {
-        let image = self.image();
-        let (mut next, delta) = image
+        let (next, delta) = self
+            .image()
             .after(records)
             .expect("the controller's records fit the image they were made from");
         let end = self.write_metadata(records).await;
+        self.publish(next, delta, end).await;
+    }
+
+    /// Raises `kraft.version`: the log names the quorum's voters from now on, this node (KIP-853). The file `quorum-state`
+    /// follows at the next start, as with Kafka.
+    async fn name_voters(self: &Rc<Self>) {
+        let at = metadata_directory(&self.config);
+        let Some(id) = self.allowances.disks().id(at) else {
+            return;
+        };
+        let quorum = MetadataQuorum::standalone(own_voter(&self.config, id));
+        let records = quorum
+            .to_records()
+            .expect("the voter's names came from settings and fit a record");
+        let place = self.metadata_place();
+        let batch = log::control(&records, place).expect("two small records fit a batch");
+        let end = self.write_metadata_batch(batch, place.now).await;
+        let (next, delta) = self.image().with_quorum(quorum);
+        self.publish(next, delta, end).await;
+    }
+
+    /// Makes the image after what was just written known to every shard.
+    async fn publish(self: &Rc<Self>, mut next: Image, delta: Delta, end: Offset) {
         let epoch = self.metadata_log().leader_epoch.get();
         next.set_at(SnapshotId {
             end_offset: end.0,
@@ -294,14 +326,23 @@ impl Shard {
     }
 
     async fn write_metadata(self: &Rc<Self>, records: &[MetadataRecord]) -> Offset {
+        let place = self.metadata_place();
+        let batch = log::batch(records, self.image().metadata_version(), place)
+            .expect("the controller's records can be written");
+        self.write_metadata_batch(batch, place.now).await
+    }
+
+    fn metadata_place(&self) -> Place {
         let partition = self.metadata_log();
-        let place = Place {
+        Place {
             base_offset: partition.log.borrow().end_offset(),
             epoch: partition.leader_epoch.get(),
             now: Timestamp(corelog_runtime::wall_clock()),
-        };
-        let batch = log::batch(records, self.image().metadata_version(), place)
-            .expect("the controller's records can be written");
+        }
+    }
+
+    async fn write_metadata_batch(self: &Rc<Self>, batch: Batch, now: Timestamp) -> Offset {
+        let partition = self.metadata_log();
         let size = batch.header().size();
         let part = AppendPart {
             topic_id: METADATA_TOPIC_ID,
@@ -324,7 +365,7 @@ impl Shard {
             std::process::exit(1);
         }
         if let Some(control) = self.control.get() {
-            control.snapshots.wrote(size, place.now);
+            control.snapshots.wrote(size, now);
         }
         partition.log.borrow().end_offset()
     }

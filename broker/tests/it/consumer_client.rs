@@ -7,6 +7,7 @@ use std::time::Duration;
 use corelog_net::wire::messages::consumer_group_describe::Member;
 use corelog_net::wire::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use corelog_runtime::{Config, Runtime, now};
+use corelog_storage::batch::Codec;
 use corelog_tools::cli::{self, Out};
 use corelog_tools::client::consumer::{Consumer, ConsumerConfig, GroupConfig, Protocol, Reset};
 use corelog_tools::client::{Client as Link, ClientConfig};
@@ -14,7 +15,7 @@ use corelog_tools::client::{Client as Link, ClientConfig};
 use crate::consumer_groups::describe;
 use crate::groups::await_coordinator;
 use crate::harness::{Broker, PATIENCE};
-use crate::records::values;
+use crate::records::{batch, coded, now_ms, values};
 use crate::topics::{create, produce};
 
 /// Heartbeats and assignments as fast as the protocol goes.
@@ -437,4 +438,106 @@ fn commands_take_the_protocol_as_kafkas_do() {
     );
     assert_eq!(code, 0, "{out}{err}");
     assert_eq!(describe(&mut client, "timed").error_code, 0, "{out}{err}");
+}
+
+/// Who asks for nothing leaves; who asks again is back, and what was read in between is not committed.
+async fn a_member_that_does_not_read_leaves(broker: &Broker, protocol: Protocol) {
+    let link = link(broker).await;
+    let patient = GroupConfig {
+        protocol,
+        rebalance_timeout: PATIENCE * 2,
+        heartbeat: Duration::from_millis(50),
+        ..group("lazy", &["t"])
+    };
+    let hurried = GroupConfig {
+        rebalance_timeout: Duration::from_millis(700),
+        ..patient.clone()
+    };
+    let mut seen = Seen::new();
+    let (lazy, keen) = (member(&link, hurried), member(&link, patient));
+    read_until("each has two", &[&lazy, &keen], &mut seen, |_| {
+        partitions(&lazy).len() == 2 && partitions(&keen).len() == 2
+    })
+    .await;
+    read_until("one has all", &[&keen], &mut seen, |_| {
+        partitions(&keen).len() == 4
+    })
+    .await;
+    let refused = lazy.commit().await.expect_err("it is no member");
+    assert!(
+        refused
+            .to_string()
+            .starts_with("Offset commit cannot be completed"),
+        "{refused}"
+    );
+    read_until("it is back", &[&lazy, &keen], &mut seen, |_| {
+        partitions(&lazy).len() == 2 && partitions(&keen).len() == 2
+    })
+    .await;
+    lazy.close().await.expect("it goes");
+    keen.close().await.expect("it goes");
+}
+
+#[test]
+fn a_member_of_either_protocol_that_does_not_read_leaves() {
+    for protocol in [Protocol::Classic, Protocol::Consumer] {
+        let broker = Broker::with(&[FAST, &["group.initial.rebalance.delay.ms=0"]].concat());
+        let mut client = broker.client();
+        create(&mut client, "t", 4, &[]);
+        await_coordinator(&mut client, "lazy");
+        on_runtime(async move {
+            a_member_that_does_not_read_leaves(&broker, protocol).await;
+        });
+    }
+}
+
+#[test]
+fn without_an_offset_a_consumer_begins_where_its_settings_say() {
+    let broker = Broker::with(FAST);
+    let mut client = broker.client();
+    create(&mut client, "t", 1, &[]);
+    let hour = 3_600_000;
+    let (old, new) = (now_ms() - 3 * hour, now_ms() - hour);
+    let records = [(old, None, "old"), (new, None, "new")];
+    for record in records {
+        produce(&mut client, "t", 0, batch(coded(Codec::None), &[record]));
+    }
+    await_coordinator(&mut client, "resets");
+    let console = |more: &[&str]| {
+        let base = ["console-consumer", "--topic", "t", "--timeout-ms", "1500"];
+        run(&broker, &[&base, more].concat())
+    };
+    let reset = |policy: &str| format!("auto.offset.reset={policy}");
+    for protocol in ["group.protocol=classic", "group.protocol=consumer"] {
+        let (code, out, err) = console(&[
+            "--group",
+            "resets",
+            "--command-property",
+            protocol,
+            "--command-property",
+            &reset("none"),
+        ]);
+        assert_eq!((code, out.as_str()), (0, ""), "{err}");
+        let sentence = "Undefined offset with no reset policy for partitions: [t-0]\n";
+        assert!(err.starts_with(sentence), "{err}");
+    }
+    for (policy, expected) in [("PT2H", "new\n"), ("PT30M", ""), ("P1D", "old\nnew\n")] {
+        let reset = reset(&format!("by_duration:{policy}"));
+        let (code, out, err) = console(&["--command-property", &reset]);
+        assert_eq!((code, out.as_str()), (0, expected), "{policy}: {err}");
+    }
+    let (code, _, err) = console(&["--command-property", &reset("by_duration:-PT1S")]);
+    assert_eq!(code, 1);
+    let sentence = "Invalid value `by_duration:-PT1S` for configuration auto.offset.reset. The value must be either \
+                    'earliest', 'latest', 'none' or of the format 'by_duration:<PnDTnHnMn.nS.>'.";
+    assert!(err.contains(sentence), "{err}");
+    let far = ["--partition", "0", "--offset", "99", "--command-property"];
+    let (code, _, err) = console(&[&far[..], &[&reset("none")]].concat());
+    let address = broker.bootstrap();
+    let sentence = format!(
+        "Fetch position FetchPosition{{offset=99, offsetEpoch=Optional.empty, currentLeader=LeaderAndEpoch{{\
+         leader=Optional[{address} (id: 1 rack: null isFenced: false)], epoch=0}}}} is out of range for partition t-0\n"
+    );
+    assert_eq!(code, 0);
+    assert!(err.starts_with(&sentence), "{err}");
 }

@@ -47,6 +47,7 @@ mod moves;
 mod offsets;
 mod perf;
 mod produce;
+mod producer_client;
 mod random;
 mod records;
 mod restart;

@@ -2,9 +2,16 @@
 
 use std::fs;
 
+use corelog_net::wire::Uuid;
+use corelog_net::wire::messages::api_versions::ApiVersionsRequest;
+use corelog_net::wire::messages::describe_quorum::{
+    DescribeQuorumRequest, RequestPartitionData, RequestTopicData,
+};
 use corelog_net::wire::messages::metadata::MetadataRequest;
+use corelog_net::wire::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
 use corelog_storage::batch::Codec;
 
+use crate::client::Client;
 use crate::harness::Broker;
 use crate::records::{batch, coded, now_ms, values};
 use crate::topics::{create, describe, end_offset, produce, read_all};
@@ -167,5 +174,74 @@ fn other_shards_serve_the_same_logs() {
     }
     for partition in 0..5 {
         assert_eq!(read_all(&mut client, "resharded", partition, 0).len(), 6);
+    }
+}
+
+/// `kraft.version` as the features say it, and the directory by which the quorum knows this node.
+fn quorum(client: &mut Client) -> (i16, Uuid) {
+    let versions = client.call(
+        4,
+        &ApiVersionsRequest {
+            client_software_name: "test".to_owned(),
+            client_software_version: "1".to_owned(),
+            ..ApiVersionsRequest::default()
+        },
+    );
+    let mut features = versions.finalized_features.iter();
+    let kraft = features.find(|feature| feature.name == "kraft.version");
+    let request = DescribeQuorumRequest {
+        topics: vec![RequestTopicData {
+            topic_name: "__cluster_metadata".to_owned(),
+            partitions: vec![RequestPartitionData::default()],
+            ..RequestTopicData::default()
+        }],
+        ..DescribeQuorumRequest::default()
+    };
+    let response = client.call(2, &request);
+    let voter = &response.topics[0].partitions[0].current_voters[0];
+    (
+        kraft.map_or(0, |feature| feature.max_version_level),
+        voter.replica_directory_id,
+    )
+}
+
+#[test]
+fn a_quorum_that_names_its_voters_goes_on_doing_so() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    assert_eq!(quorum(&mut client), (0, Uuid::ZERO));
+    let raise = |client: &mut Client, level, way, validate_only| {
+        let request = UpdateFeaturesRequest {
+            feature_updates: vec![FeatureUpdateKey {
+                feature: "kraft.version".to_owned(),
+                max_version_level: level,
+                upgrade_type: way,
+                ..FeatureUpdateKey::default()
+            }],
+            validate_only,
+            ..UpdateFeaturesRequest::default()
+        };
+        let response = client.call(2, &request);
+        response.error_message.unwrap_or_default()
+    };
+    let (upgrade, safe) = (1, 2);
+    assert_eq!(raise(&mut client, 1, upgrade, true), "");
+    assert_eq!(quorum(&mut client), (0, Uuid::ZERO), "that was a question");
+    assert_eq!(raise(&mut client, 1, upgrade, false), "");
+    let (level, directory) = quorum(&mut client);
+    assert!(level == 1 && directory != Uuid::ZERO);
+    let refused = raise(&mut client, 0, safe, false);
+    let sentence = "Invalid update version 0 for feature kraft.version. Can't downgrade the version of this feature.";
+    assert!(refused.ends_with(sentence), "{refused}");
+    for clean in [true, false] {
+        if clean {
+            broker.restart();
+        } else {
+            broker.kill();
+            broker.launch();
+        }
+        client = broker.client();
+        assert_eq!(quorum(&mut client), (1, directory));
+        create(&mut client, if clean { "a" } else { "b" }, 1, &[]);
     }
 }

@@ -176,7 +176,7 @@ fn update(node: &mut Node, feature: &str, level: i16, upgrade_type: i8) -> Strin
         }],
         ..UpdateFeaturesRequest::default()
     };
-    let outcome = node.controller().update_features(&request, 2);
+    let outcome = node.controller().update_features(&request, 2).outcome;
     node.store(&outcome.records);
     let said = outcome.response.error_message.unwrap_or_default();
     let prefix = "The update failed for all features since the following feature had an error: ";

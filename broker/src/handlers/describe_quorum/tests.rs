@@ -1,9 +1,9 @@
 //! The quorum of one, as every version tells it.
 
-use corelog_net::wire::Message as _;
 use corelog_net::wire::messages::describe_quorum::{
     DescribeQuorumRequest, RequestPartitionData, RequestTopicData,
 };
+use corelog_net::wire::{Message as _, Uuid};
 use corelog_storage::types::{LeaderEpoch, Offset};
 
 use super::{described, unknown};
@@ -19,11 +19,11 @@ fn the_node_is_the_only_voter_and_not_behind() {
         end_offset: Offset(41),
     };
     for version in 0..=2 {
-        let answer = described(&config, quorum, 1_000, version);
+        let answer = described(&config, Uuid::ZERO, quorum, 1_000, version);
         assert_eq!(answer.nodes.len(), usize::from(version == 2));
         answer.to_vec(version).unwrap();
     }
-    let answer = described(&config, quorum, 1_000, 2);
+    let answer = described(&config, Uuid::ZERO, quorum, 1_000, 2);
     let part = &answer.topics[0].partitions[0];
     assert_eq!(
         (part.leader_id, part.leader_epoch, part.high_watermark),
