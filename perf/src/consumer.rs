@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use corelog_tools::cli::Out;
 use corelog_tools::cli::consumer_perf_test::{carry_out, header, read, total_line, window_line};
+use corelog_tools::cli::date_format::DateFormat;
 use corelog_tools::load::verify::Findings;
 use corelog_tools::load::{Latencies, MB, to_f64};
 use serde::Serialize;
@@ -52,7 +53,7 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
         series.1.push(second);
         // Standard output holds what Kafka's tool would print, or nothing but JSON.
         if detailed && !json {
-            out.line(&window_line(window));
+            out.line(&window_line(window, &DateFormat::default()));
         } else {
             let seconds = window.length.as_secs_f64();
             out.progress(&format!(
@@ -118,7 +119,7 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
         printed = put(&result, None, out);
     } else {
         if !detailed {
-            out.line(&total_line(&consumed));
+            out.line(&total_line(&consumed, &request.dates));
         }
         out.line(&result.client.line());
         if let Some(broker) = &result.broker {

@@ -41,7 +41,7 @@ pub fn run(arguments: &[String], out: &mut Out) -> u8 {
         series.0 += window.length;
         let second = Second {
             at: series.0.as_secs_f64(),
-            is_measured: true,
+            is_measured: !window.is_warmup,
             produced: Moment::new(
                 window.records,
                 window.bytes,

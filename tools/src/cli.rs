@@ -13,7 +13,9 @@ use corelog_runtime::{Config, Runtime};
 
 mod acls;
 pub mod argparse;
+pub mod bar;
 mod broker_api_versions;
+mod client_figures;
 mod client_metrics;
 mod cluster;
 mod configs;
@@ -21,6 +23,7 @@ mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 pub mod consumer_perf_test;
+pub mod date_format;
 mod delegation_tokens;
 mod delete_records;
 mod doctor;

@@ -46,6 +46,8 @@ pub struct ClientConfig {
     pub api_timeout: Duration,
     /// The pause between two tries (`retry.backoff.ms`).
     pub retry_backoff: Duration,
+    /// The socket's receive buffer in bytes (`receive.buffer.bytes`); none leaves it to the kernel.
+    pub receive_buffer: Option<usize>,
     /// After how long metadata is asked for again (`metadata.max.age.ms`).
     pub metadata_age_max: Duration,
     /// Whether the bootstrap addresses are controllers' (`bootstrap.controllers`).
@@ -62,6 +64,7 @@ impl ClientConfig {
             request_timeout: Duration::from_secs(30),
             api_timeout: Duration::from_mins(1),
             retry_backoff: Duration::from_millis(100),
+            receive_buffer: None,
             metadata_age_max: Duration::from_mins(5),
             controllers: false,
         }

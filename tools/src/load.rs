@@ -11,9 +11,31 @@ pub mod consume;
 pub mod produce;
 pub mod verify;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+/// Who is told how many records are done.
+#[derive(Clone)]
+pub struct Listener(Rc<dyn Fn(u64)>);
+
+impl Listener {
+    /// Calls this with the number of records that were done since the last time.
+    pub fn new(tell: impl Fn(u64) + 'static) -> Self {
+        Self(Rc::new(tell))
+    }
+
+    fn tell(&self, records: u64) {
+        (self.0)(records);
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
 
 /// Latencies of a run.
 #[derive(Clone, Debug)]

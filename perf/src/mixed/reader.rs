@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use corelog_runtime::{Instant, now, random};
 use corelog_tools::client::Client;
-use corelog_tools::client::consumer::{Chunk, Consumer, GroupConfig, Reset, Start};
+use corelog_tools::client::consumer::{Chunk, Consumer, GroupConfig, Start};
 use corelog_tools::load::verify::{Checker, read};
 
 use super::sender::due_of;
@@ -205,10 +205,7 @@ async fn open(
         consumer.subscribe(GroupConfig::new(group.clone(), kind.topics.clone()));
         return Ok(consumer);
     }
-    let begin = match kind.consumer.reset {
-        Reset::Earliest => Start::Earliest,
-        Reset::Latest | Reset::Fail => Start::Latest,
-    };
+    let begin = kind.consumer.reset.start();
     let mut all = Vec::new();
     for topic in &kind.topics {
         let count = client.topic(topic).await.map_err(|error| error.text())?;

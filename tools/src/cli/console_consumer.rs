@@ -12,12 +12,13 @@ use std::time::Duration;
 use corelog_runtime::{Signal, Signals, Task, now, sleep, spawn};
 
 use super::formatter::Formatter;
+use super::java;
 use super::options::{Given, Opt, Refusal, Table, flag, value};
 use super::properties::{self, Properties};
 use super::topics::include_pattern;
 use super::{Out, on_runtime};
 use crate::client::admin::Admin;
-use crate::client::consumer::{Consumer, ConsumerConfig, GroupConfig, Reset, Start};
+use crate::client::consumer::{ConsumeError, Consumer, ConsumerConfig, GroupConfig, Start};
 use crate::client::{Client, ClientConfig};
 
 /// Runs the command.
@@ -172,10 +173,7 @@ impl Plan {
         }
         let mut consumer = properties::consumer_config(&all).map_err(fault)?;
         properties::group_protocol(&all).map_err(fault)?;
-        let start = match consumer.reset {
-            Reset::Earliest => Start::Earliest,
-            Reset::Latest | Reset::Fail => Start::Latest,
-        };
+        let start = consumer.reset.start();
         let topic = given.one("topic").map_err(fault)?.unwrap_or_default();
         let what = if let Some(partition) = given.parsed("partition").map_err(fault)? {
             let start = match given.one("offset").map_err(fault)? {
@@ -286,10 +284,7 @@ impl Plan {
                 })))
             }
             (What::Topics(topics), None) => {
-                let start = match self.consumer.reset {
-                    Reset::Earliest => Start::Earliest,
-                    Reset::Latest | Reset::Fail => Start::Latest,
-                };
+                let start = self.consumer.reset.start();
                 let mut following = Following {
                     topics: topics.clone(),
                     client: Rc::clone(client),
@@ -343,11 +338,17 @@ impl Plan {
                 }
                 None => GLANCE,
             };
-            let chunk = consumer
-                .next_within(wait)
-                .await
-                .map_err(|error| error.to_string())?;
-            let Some(chunk) = chunk else { continue };
+            let chunk = match consumer.next_within(wait).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => continue,
+                Err(error) => {
+                    // Kafka's tool ends with code 0 then; scripts that read JSON are told.
+                    let mut out = out.borrow_mut();
+                    out.error(&in_kafkas_order(error).to_string());
+                    out.note_failure();
+                    return Ok(0);
+                }
+            };
             let kind = chunk.timestamp_type();
             let mut next = chunk.next_offset();
             let before = *printed;
@@ -384,6 +385,16 @@ impl Plan {
                 last = now();
             }
         }
+    }
+}
+
+/// Kafka's tool names partitions in the order of a hash table.
+fn in_kafkas_order(error: ConsumeError) -> ConsumeError {
+    match error {
+        ConsumeError::NoOffset(partitions) => {
+            ConsumeError::NoOffset(java::partition_order(partitions))
+        }
+        other => other,
     }
 }
 

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bar::{Bar, Unit};
+use super::client_figures;
+use super::date_format::DateFormat;
 use super::options::{Given, Opt, Refusal, Table, flag, maybe, value};
 use super::properties::{self, Properties};
 use super::{Out, on_runtime};
@@ -27,11 +30,20 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         out.line(header(request.detailed));
     }
     let detailed = request.detailed && !json;
-    let outcome = carry_out(request.load.clone(), out, move |window, out| {
+    let dates = request.dates.clone();
+    let bar = Bar::new(request.load.records, Unit::Records);
+    let mut load = request.load.clone();
+    load.listener = Some(bar.listener());
+    let above = bar.clone();
+    let outcome = carry_out(load, out, move |window, out| {
         if detailed {
-            out.line(&window_line(window));
+            above.aside(|| {
+                out.line(&window_line(window, &dates));
+                out.flush();
+            });
         }
     });
+    bar.finish();
     match outcome {
         Ok(consumed) => {
             if consumed.timed_out {
@@ -41,10 +53,18 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
                     request.load.timeout.as_millis()
                 ));
             }
+            let figures = client_figures::consumer(&request.load.client.client_id, &consumed);
             if json {
-                out.document(&document(&consumed));
+                let mut document = document(&consumed);
+                if request.metrics {
+                    document["metrics"] = figures.document();
+                }
+                out.document(&document);
             } else if !detailed {
-                out.line(&total_line(&consumed));
+                out.line(&total_line(&consumed, &request.dates));
+            }
+            if request.metrics && !json {
+                figures.print(out);
             }
             0
         }
@@ -89,13 +109,13 @@ pub fn header(detailed: bool) -> &'static str {
 }
 
 /// Kafka's line for an interval.
-pub fn window_line(window: &Window) -> String {
+pub fn window_line(window: &Window, dates: &DateFormat) -> String {
     let seconds = window.length.as_secs_f64();
     let fetching = window.length.saturating_sub(window.joining.1);
     let (mb, records) = (to_f64(window.bytes.1) / MB, to_f64(window.records.1));
     format!(
         "{}, 0, {:.4}, {:.4}, {}, {:.4}, {}, {}, {:.4}, {:.4}",
-        date_time(window.at),
+        dates.print(window.at),
         to_f64(window.bytes.0) / MB,
         mb / seconds,
         window.records.0,
@@ -108,14 +128,14 @@ pub fn window_line(window: &Window) -> String {
 }
 
 /// Kafka's last line.
-pub fn total_line(consumed: &Consumed) -> String {
+pub fn total_line(consumed: &Consumed, dates: &DateFormat) -> String {
     let seconds = consumed.length.as_secs_f64();
     let fetching = consumed.length.saturating_sub(consumed.joining);
     let (mb, records) = (to_f64(consumed.bytes) / MB, to_f64(consumed.records));
     format!(
         "{}, {}, {mb:.4}, {:.4}, {}, {:.4}, {}, {}, {:.4}, {:.4}",
-        date_time(consumed.at.0),
-        date_time(consumed.at.1),
+        dates.print(consumed.at.0),
+        dates.print(consumed.at.1),
         mb / seconds,
         consumed.records,
         records / seconds,
@@ -155,34 +175,6 @@ fn per_second(amount: f64, span: Duration) -> f64 {
     }
 }
 
-/// `yyyy-MM-dd HH:mm:ss:SSS`, in UTC.
-pub fn date_time(ms: i64) -> String {
-    let days = ms.div_euclid(86_400_000);
-    let of_day = ms.rem_euclid(86_400_000);
-    // Howard Hinnant's civil_from_days: years begin in March, eras of 400 years repeat.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}:{:03}",
-        of_day / 3_600_000,
-        of_day / 60_000 % 60,
-        of_day / 1_000 % 60,
-        of_day % 1_000
-    )
-}
-
 /// The command, read.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -194,6 +186,10 @@ pub struct Request {
     pub hide_header: bool,
     /// `--output json`.
     pub json: bool,
+    /// `--print-metrics`.
+    pub metrics: bool,
+    /// `--date-format`.
+    pub dates: DateFormat,
 }
 
 /// Reads the options; on a fault prints it and gives the exit code.
@@ -212,11 +208,6 @@ pub fn read(arguments: &[String], out: &mut Out, interval: Duration) -> Result<R
                 return Err(Refusal::Usage(
                     "Exactly one of the following arguments is required: [topic], [include]"
                         .to_owned(),
-                ));
-            }
-            if given.has("include") {
-                return Err(Refusal::Error(
-                    "--include is not supported yet: name the topic with --topic".to_owned(),
                 ));
             }
             if given.has("messages") {
@@ -244,6 +235,9 @@ fn request(given: &Given, interval: Duration) -> Result<Request, String> {
     // Kafka's tool sets both to the flag.
     let fetch_size = given.one("fetch-size")?.unwrap_or("1048576").to_owned();
     all.insert("max.partition.fetch.bytes".to_owned(), fetch_size);
+    if let Some(bytes) = given.parsed::<i32>("socket-buffer-size")? {
+        all.insert("receive.buffer.bytes".to_owned(), bytes.to_string());
+    }
     all.entry("check.crcs".to_owned())
         .or_insert_with(|| "false".to_owned());
     let records = match given.parsed("num-records")? {
@@ -256,20 +250,30 @@ fn request(given: &Given, interval: Duration) -> Result<Request, String> {
     };
     let group_config = properties::group_config(&group, &all)?;
     let timeout = given.parsed("timeout")?.unwrap_or(10_000);
-    let interval = given
-        .parsed("reporting-interval")?
-        .map_or(interval, Duration::from_millis);
+    let interval = match given.parsed::<i32>("reporting-interval")? {
+        None => interval,
+        Some(ms) => match u64::try_from(ms) {
+            Ok(ms) if ms > 0 => Duration::from_millis(ms),
+            _ => return Err("Reporting interval must be greater than 0.".to_owned()),
+        },
+    };
+    let pattern = given.one("include")?.map(|text| {
+        let pattern = regex::Regex::new(&format!("^(?:{text})$"));
+        pattern.map_err(|_| format!("{text} is an invalid regex."))
+    });
     Ok(Request {
         load: ConsumeLoad {
-            topics: vec![given.one("topic")?.unwrap_or_default().to_owned()],
+            topics: given.one("topic")?.map(str::to_owned).into_iter().collect(),
+            pattern: pattern.transpose()?,
             records,
             group: (!given.has("no-group")).then_some(group_config),
             from_latest: given.has("from-latest"),
             timeout: Duration::from_millis(timeout),
             client: properties::client_config(&all)?,
             consumer: properties::consumer_config(&all)?,
-            interval: interval.max(Duration::from_millis(1)),
+            interval,
             verify: given.has("verify"),
+            listener: None,
             watch: None,
         },
         detailed: given.has("show-detailed-stats"),
@@ -278,6 +282,11 @@ fn request(given: &Given, interval: Duration) -> Result<Request, String> {
             None | Some("text") => false,
             Some("json") => true,
             Some(other) => return Err(format!("--output {other}: text or json")),
+        },
+        metrics: given.has("print-metrics"),
+        dates: match given.one("date-format")? {
+            None => DateFormat::default(),
+            Some(pattern) => DateFormat::new(pattern)?,
         },
     })
 }
@@ -309,7 +318,7 @@ const OPTIONS: &[Opt] = &[
     value(
         "date-format",
         "String: date format",
-        "Accepted; times are yyyy-MM-dd HH:mm:ss:SSS in UTC.",
+        "How times are printed, in the letters of java.text.SimpleDateFormat and in UTC. (default: yyyy-MM-dd HH:mm:ss:SSS)",
     ),
     value(
         "fetch-size",
@@ -325,7 +334,7 @@ const OPTIONS: &[Opt] = &[
     value(
         "include",
         "String: Java regex (String)",
-        "Not supported yet.",
+        "Read the topics whose whole name matches.",
     ),
     value("messages", "Long: count", "(DEPRECATED) See --num-records."),
     flag(
@@ -338,7 +347,10 @@ const OPTIONS: &[Opt] = &[
         "String: text|json",
         "corelog: how the result is printed (corelog-perf).",
     ),
-    flag("print-metrics", "Accepted: the summary has all figures."),
+    flag(
+        "print-metrics",
+        "Print what the consumer measures of itself at the end, under the names of Kafka's.",
+    ),
     value(
         "reporting-interval",
         "Integer: interval_ms",
@@ -348,7 +360,7 @@ const OPTIONS: &[Opt] = &[
     value(
         "socket-buffer-size",
         "Integer: size",
-        "Accepted; the kernel sizes the buffer.",
+        "Bytes of a socket's receive buffer. (default: left to the kernel, which grows it as needed)",
     ),
     maybe(
         "timeout",
@@ -366,15 +378,3 @@ pub(super) const TABLE: Table = Table {
     about: "This tool is used to verify the consumer performance.",
     options: OPTIONS,
 };
-
-#[cfg(test)]
-mod tests {
-    use super::date_time;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(date_time(0), "1970-01-01 00:00:00:000");
-        assert_eq!(date_time(951_782_400_123), "2000-02-29 00:00:00:123");
-        assert_eq!(date_time(1_700_000_000_000), "2023-11-14 22:13:20:000");
-    }
-}

@@ -177,6 +177,14 @@ impl Update {
                 put(&name, level)?;
             }
         }
+        let too_low = features.values().find(|level| **level < 1);
+        if let ("upgrade", Some(level)) = (verb, too_low) {
+            return Err(format!(
+                "The upgradeType flag should be set to SAFE_DOWNGRADE or UNSAFE_DOWNGRADE when the provided \
+                 maxVersionLevel:{level} is < 1."
+            )
+            .into());
+        }
         if features.is_empty() {
             return Err(format!("You must specify at least one feature to {verb}").into());
         }

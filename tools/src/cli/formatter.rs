@@ -45,20 +45,28 @@ enum Kind {
 
 impl Kind {
     fn named(class: &str) -> Option<Self> {
+        const PACKAGE: &str = "org.apache.kafka.tools.consumer";
+        const SHARE: &str = "org.apache.kafka.tools.consumer.group.share";
         let (package, name) = class.rsplit_once('.').unwrap_or(("", class));
-        if !matches!(package, "" | "org.apache.kafka.tools.consumer") {
-            return None;
-        }
-        Some(match name {
-            "DefaultMessageFormatter" => Self::Default,
-            "LoggingMessageFormatter" => Self::Logging,
-            "NoOpMessageFormatter" => Self::Silent,
-            "OffsetsMessageFormatter" => Self::Internal(Decoder::Offsets, &[0, 1]),
-            "GroupMetadataMessageFormatter" => Self::Internal(Decoder::Offsets, &[2]),
-            "TransactionLogMessageFormatter" => Self::Internal(Decoder::TransactionLog, &[0]),
-            "ShareGroupStateMessageFormatter" => Self::Internal(Decoder::ShareGroupState, &[0, 1]),
+        let (home, kind) = match name {
+            "DefaultMessageFormatter" => (PACKAGE, Self::Default),
+            "LoggingMessageFormatter" => (PACKAGE, Self::Logging),
+            "NoOpMessageFormatter" => (PACKAGE, Self::Silent),
+            "OffsetsMessageFormatter" => (PACKAGE, Self::Internal(Decoder::Offsets, &[0, 1])),
+            "GroupMetadataMessageFormatter" => (PACKAGE, Self::Internal(Decoder::Offsets, &[2])),
+            "ShareGroupMessageFormatter" => {
+                let kinds = &[10, 11, 12, 13, 14, 15];
+                (PACKAGE, Self::Internal(Decoder::Offsets, kinds))
+            }
+            "TransactionLogMessageFormatter" => {
+                (PACKAGE, Self::Internal(Decoder::TransactionLog, &[0]))
+            }
+            "ShareGroupStateMessageFormatter" => {
+                (SHARE, Self::Internal(Decoder::ShareGroupState, &[0, 1]))
+            }
             _ => return None,
-        })
+        };
+        (package.is_empty() || package == home).then_some(kind)
     }
 }
 

@@ -6,10 +6,10 @@
 
 use corelog_storage::segment::name::{Folder, parse_folder};
 use corelog_storage::types::TopicPartition;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::Out;
+use super::bar::{Bar, Unit};
 use crate::check::{self, Finding, Plan, Progress, Report, Severity};
 
 /// Runs the command.
@@ -25,13 +25,9 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
             return CANNOT_RUN;
         }
     };
-    // Drawn only where standard error is a terminal.
-    let bar = Bar(ProgressBar::with_draw_target(
-        None,
-        ProgressDrawTarget::stderr_with_hz(5),
-    ));
+    let bar = Bar::new(0, Unit::Bytes);
     let done = check::run(&request.plan, &bar);
-    bar.0.finish_and_clear();
+    bar.finish();
     let report = match done {
         Ok(report) => report,
         Err(error) => {
@@ -132,19 +128,13 @@ fn partition(text: &str) -> Result<TopicPartition, Refusal> {
     }
 }
 
-struct Bar(ProgressBar);
-
 impl Progress for Bar {
     fn begin(&self, bytes: u64) {
-        let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
-        if let Ok(style) = style {
-            self.0.set_style(style);
-        }
-        self.0.set_length(bytes);
+        Bar::begin(self, bytes);
     }
 
     fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
+        Bar::advance(self, bytes);
     }
 }
 

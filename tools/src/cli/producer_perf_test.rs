@@ -4,7 +4,7 @@
 //! **Not here** producing (`load::produce`).
 //! **Invariants** none beyond the types'.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use bytes::Bytes;
 
 use serde_json::{Value, json};
 
+use super::bar::{Bar, Unit};
+use super::client_figures;
+use super::client_metrics::random_id;
 use super::properties::{self, Properties};
 use super::{Out, on_runtime};
 use crate::load::produce::{Payload, ProduceLoad, Produced, Window, produce};
@@ -24,22 +27,62 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Err(code) => return code,
     };
     let json = request.json;
-    let outcome = carry_out(request.load.clone(), out, move |window, out| {
-        if json {
-            out.progress(&window_line(window));
-        } else {
+    let warmup = request.load.warmup;
+    if warmup > 0 && !json {
+        out.line(&format!(
+            "Warmup first {warmup} records. Steady state results will print after the complete test summary."
+        ));
+    }
+    let bar = Bar::new(request.load.records, Unit::Records);
+    let mut load = request.load.clone();
+    load.listener = Some(bar.listener());
+    let above = bar.clone();
+    let is_warm = Rc::new(Cell::new(warmup == 0));
+    let warm = Rc::clone(&is_warm);
+    let outcome = carry_out(load, out, move |window, out| {
+        above.aside(|| {
+            if json {
+                out.progress(&window_line(window));
+                return;
+            }
+            if !window.is_warmup && !warm.replace(true) {
+                out.line(STEADY);
+            }
             out.line(&window_line(window));
-        }
+            out.flush();
+        });
     });
+    bar.finish();
     match outcome {
         Ok(produced) => {
             for (failure, count) in &produced.failures {
                 out.error(&format!("{count} records were not delivered: {failure}"));
             }
+            let client = &request.load.client.client_id;
+            let length = produced
+                .whole
+                .as_ref()
+                .map_or(produced.total.length, |it| it.length);
+            let figures = client_figures::producer(client, &produced.figures, length);
             if json {
-                out.document(&document(&produced));
+                let mut document = document(&produced);
+                if request.metrics {
+                    document["metrics"] = figures.document();
+                }
+                out.document(&document);
             } else {
-                out.line(&total_line(&produced.total));
+                if let Some(whole) = &produced.whole {
+                    if !is_warm.get() && produced.total.records > 0 {
+                        out.line(STEADY);
+                    }
+                    out.line(&total_line(whole));
+                    out.line(&steady_line(&produced.total));
+                } else {
+                    out.line(&total_line(&produced.total));
+                }
+                if request.metrics {
+                    figures.print(out);
+                }
             }
             u8::from(produced.failed > 0 && produced.total.records == 0 && request.strict)
         }
@@ -87,10 +130,19 @@ pub fn window_line(window: &Window) -> String {
 
 /// Kafka's last line.
 pub fn total_line(total: &Window) -> String {
+    sum_line(total, "records")
+}
+
+/// Kafka's last line where some records were not measured.
+fn steady_line(total: &Window) -> String {
+    sum_line(total, "steady state records")
+}
+
+fn sum_line(total: &Window, what: &str) -> String {
     let seconds = total.length.as_secs_f64();
     let latencies = &total.latencies;
     format!(
-        "{} records sent, {:.6} records/sec ({:.2} MB/sec), {:.2} ms avg latency, {:.2} ms max latency, \
+        "{} {what} sent, {:.6} records/sec ({:.2} MB/sec), {:.2} ms avg latency, {:.2} ms max latency, \
          {:.0} ms 50th, {:.0} ms 95th, {:.0} ms 99th, {:.0} ms 99.9th.",
         total.records,
         to_f64(total.records) / seconds,
@@ -139,6 +191,10 @@ pub struct Request {
     /// `--print-metrics`.
     pub metrics: bool,
 }
+
+/// Kafka's.
+const TRANSACTION: Duration = Duration::from_secs(3);
+const STEADY: &str = "In steady state.";
 
 #[derive(Default)]
 struct Read {
@@ -204,12 +260,20 @@ const OPTIONS: &[(&str, Takes, &str)] = &[
         Takes::Nothing,
         "print the client's figures at the end",
     ),
-    ("--transactional-id", Takes::One, "not supported yet"),
-    ("--transaction-duration-ms", Takes::One, "not supported yet"),
+    (
+        "--transactional-id",
+        Takes::One,
+        "send in transactions of this id (default with a duration: performance-producer- and a random id)",
+    ),
+    (
+        "--transaction-duration-ms",
+        Takes::One,
+        "milliseconds after which each transaction is committed (default with a transactional id: 3000)",
+    ),
     (
         "--warmup-records",
         Takes::One,
-        "how many records are not measured",
+        "how many records are not counted in a second summary",
     ),
     (
         "--reporting-interval",
@@ -359,18 +423,8 @@ fn split(arguments: &[String]) -> Result<Read, String> {
 fn request(read: &Read, interval: Duration) -> Result<Request, String> {
     let text = |name: &str| read.one.get(name).map(String::as_str);
     let need = |name: &str| text(name).ok_or_else(|| format!("argument {name} is required"));
-    let number = |name: &str| -> Result<Option<u64>, String> {
-        text(name)
-            .map(|value| {
-                value.parse().map_err(|_| {
-                    format!("argument {name}: could not convert '{value}' to Long (For input string: \"{value}\")")
-                })
-            })
-            .transpose()
-    };
-    if text("--transactional-id").is_some() || text("--transaction-duration-ms").is_some() {
-        return Err("transactions are not supported by this client yet".to_owned());
-    }
+    let signed = |name: &str| text(name).map(|value| long(name, value)).transpose();
+    let number = |name: &str| text(name).map(|value| long::<u64>(name, value)).transpose();
     let mut all = match text("--command-config").or(text("--producer.config")) {
         Some(path) => properties::load(path)?,
         None => Properties::new(),
@@ -391,8 +445,30 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
     }
     all.entry("client.id".to_owned())
         .or_insert_with(|| "perf-producer-client".to_owned());
+    let transaction = transaction(
+        text("--transactional-id"),
+        signed("--transaction-duration-ms")?,
+        &mut all,
+    )?;
     let topic = need("--topic")?.to_owned();
-    let records = number("--num-records")?.ok_or("argument --num-records is required")?;
+    let records = signed("--num-records")?.ok_or("argument --num-records is required")?;
+    let records = u64::try_from(records).unwrap_or(0);
+    if records == 0 {
+        return Err("--num-records should be greater than zero.".to_owned());
+    }
+    let warmup = u64::try_from(signed("--warmup-records")?.unwrap_or(0)).unwrap_or(0);
+    if warmup >= records {
+        return Err(
+            "The value for --warmup-records must be strictly fewer than the number of records in the test, \
+             --num-records."
+                .to_owned(),
+        );
+    }
+    let interval = match signed("--reporting-interval")?.map(u64::try_from) {
+        None => interval,
+        Some(Ok(ms)) if ms > 0 => Duration::from_millis(ms),
+        Some(_) => return Err("--reporting-interval should be greater than zero.".to_owned()),
+    };
     let throughput: f64 = need("--throughput")?
         .parse()
         .map_err(|_| "argument --throughput: could not convert to a number".to_owned())?;
@@ -425,14 +501,16 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
         load: ProduceLoad {
             topic,
             records,
-            warmup: number("--warmup-records")?.unwrap_or(0),
+            warmup,
             payload,
             keys: number("--keys")?.unwrap_or(0),
             throughput: (throughput > 0.0).then_some(throughput),
             client: properties::client_config(&all)?,
             producer: properties::producer_config(&all)?,
             connections: usize::try_from(number("--connections")?.unwrap_or(1)).unwrap_or(1),
-            interval: number("--reporting-interval")?.map_or(interval, Duration::from_millis),
+            transaction,
+            interval,
+            listener: None,
             watch: None,
         },
         json: match text("--output") {
@@ -443,6 +521,40 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
         strict: text("--strict").is_some(),
         metrics: text("--print-metrics").is_some(),
     })
+}
+
+fn long<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| {
+        format!(
+            "argument {name}: could not convert '{value}' to Long (For input string: \"{value}\")"
+        )
+    })
+}
+
+/// After how long each transaction is committed; puts the transactional id among the properties.
+fn transaction(
+    id: Option<&str>,
+    duration_ms: Option<i64>,
+    all: &mut Properties,
+) -> Result<Option<Duration>, String> {
+    const ID: &str = "transactional.id";
+    let duration = match duration_ms.map(u64::try_from) {
+        None => None,
+        Some(Ok(ms)) if ms > 0 => Some(Duration::from_millis(ms)),
+        Some(_) => return Err("--transaction-duration-ms should be greater than zero.".to_owned()),
+    };
+    if let Some(id) = id {
+        all.insert(ID.to_owned(), id.to_owned());
+    }
+    if duration.is_none() && !all.contains_key(ID) {
+        return Ok(None);
+    }
+    if !all.contains_key(ID) {
+        // What is drawn at random comes from a runtime.
+        let drawn = on_runtime(async { random_id() })?;
+        all.insert(ID.to_owned(), format!("performance-producer-{drawn}"));
+    }
+    Ok(Some(duration.unwrap_or(TRANSACTION)))
 }
 
 fn lines(path: &str, delimiter: &str) -> Result<Rc<[Bytes]>, String> {

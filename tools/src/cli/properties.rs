@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use corelog_storage::batch::{Codec, Compression};
 
+use super::time::duration;
 use crate::client::consumer::{Assignor, ConsumerConfig, GroupConfig, Isolation, Protocol, Reset};
-use crate::client::producer::{Acks, ProducerConfig};
+use crate::client::producer::{Acks, ProducerConfig, Transactional};
 use crate::client::{ClientConfig, split_address};
 
 /// Properties by name.
@@ -96,6 +97,11 @@ pub fn client_config(properties: &Properties) -> Result<ClientConfig, String> {
         &mut config.api_timeout,
     )?;
     set_ms(properties, "retry.backoff.ms", &mut config.retry_backoff)?;
+    if let Some(bytes) = properties.get("receive.buffer.bytes") {
+        let bytes: i64 = number(bytes, "receive.buffer.bytes", "INT")?;
+        // −1: as the kernel has it.
+        config.receive_buffer = usize::try_from(bytes).ok();
+    }
     set_ms(
         properties,
         "metadata.max.age.ms",
@@ -191,7 +197,26 @@ pub fn producer_config(properties: &Properties) -> Result<ProducerConfig, String
         // Kafka's default is on unless something else speaks against it.
         None => config.acks == Acks::All && config.retries > 0 && config.in_flight_max <= 5,
     };
+    config.transactional = transactional(properties)?;
+    if config.transactional.is_some() && !config.idempotence {
+        return Err("Cannot set a transactional.id without also enabling idempotence.".to_owned());
+    }
     Ok(config)
+}
+
+fn transactional(properties: &Properties) -> Result<Option<Transactional>, String> {
+    let Some(id) = properties.get("transactional.id") else {
+        return Ok(None);
+    };
+    if id.is_empty() {
+        return Err(invalid(id, "transactional.id", "String must be non-empty"));
+    }
+    let mut timeout = Duration::from_mins(1);
+    set_ms(properties, "transaction.timeout.ms", &mut timeout)?;
+    Ok(Some(Transactional {
+        id: id.clone(),
+        timeout,
+    }))
 }
 
 /// A consumer's configuration.
@@ -234,11 +259,15 @@ pub fn consumer_config(properties: &Properties) -> Result<ConsumerConfig, String
         Some("earliest") => Reset::Earliest,
         Some("none") => Reset::Fail,
         Some(other) => {
-            return Err(invalid(
-                other,
-                "auto.offset.reset",
-                "Invalid value. Valid values are: earliest, latest, none, by_duration:PnDTnHnMn.nS",
-            ));
+            let age = other.strip_prefix("by_duration:").and_then(duration);
+            let age = age.and_then(|ms| u64::try_from(ms).ok());
+            Reset::Since(Duration::from_millis(age.ok_or_else(|| {
+                let why = format!(
+                    "Invalid value `{other}` for configuration auto.offset.reset. The value must be either \
+                     'earliest', 'latest', 'none' or of the format 'by_duration:<PnDTnHnMn.nS.>'."
+                );
+                invalid(other, "auto.offset.reset", &why)
+            })?))
         }
     };
     if let Some(value) = properties.get("check.crcs") {

@@ -15,9 +15,10 @@ use corelog_storage::batch::UncheckedBatch;
 use regex::Regex;
 use serde_json::json;
 
+use super::date_format::DateFormat;
 use super::options::{Given, Opt, Refusal, Table, value};
 use super::session::{Address, Fault, Printer, tool};
-use super::{Out, consumer_perf_test, properties};
+use super::{Out, properties};
 use crate::client::ApiError;
 use crate::client::admin::{Admin, Isolation, OffsetSpec};
 
@@ -71,7 +72,7 @@ async fn work(given: &Given, out: &Printer) -> Result<u8, Fault> {
     let as_json = given.json()?;
     // As Kafka's tool writes times: milliseconds behind a comma.
     let stamp = || {
-        let text = consumer_perf_test::date_time(corelog_runtime::wall_clock());
+        let text = DateFormat::default().print(corelog_runtime::wall_clock());
         let (seconds, millis) = text.rsplit_once(':').unwrap_or((&text, "0"));
         format!("{seconds},{millis}")
     };

@@ -90,7 +90,7 @@ fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The date of a day counted from the epoch: year, month, day.
-fn date_of(days: i64) -> (i64, i64, i64) {
+pub(super) fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let of_era = days.rem_euclid(146_097);

@@ -26,6 +26,7 @@ impl Connection {
             client_id: Some(config.client_id.as_str().into()),
             connect_timeout: config.connect_timeout,
             request_timeout: config.request_timeout,
+            receive_buffer: config.receive_buffer,
             ..ClientOptions::default()
         };
         let wire = Client::connect(address, &options).await?;

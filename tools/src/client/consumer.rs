@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_net::wire::ErrorCode;
-use corelog_runtime::{Instant, Notify, Task, now, sleep, spawn, timeout_at};
+use corelog_runtime::{Instant, Notify, Task, now, sleep, spawn, timeout_at, wall_clock};
 
 use super::admin::{Admin, OffsetSpec};
 use super::{ApiError, Client};
@@ -19,6 +19,7 @@ use super::{ApiError, Client};
 mod chunk;
 mod fetcher;
 mod group;
+mod polls;
 
 pub use super::admin::Isolation;
 pub use chunk::{Chunk, OwnedRecord, ReadError};
@@ -74,8 +75,22 @@ pub enum Reset {
     Earliest,
     /// The log's end.
     Latest,
+    /// The first record that is not older; while there is none, nowhere.
+    Since(Duration),
     /// Nowhere: it is an error.
     Fail,
+}
+
+impl Reset {
+    /// Where a partition begins that has no offset.
+    pub fn start(self) -> Start {
+        match self {
+            Self::Earliest => Start::Earliest,
+            Self::Latest => Start::Latest,
+            Self::Since(age) => Start::Since(age),
+            Self::Fail => Start::Nowhere,
+        }
+    }
 }
 
 /// Where to begin.
@@ -87,6 +102,10 @@ pub enum Start {
     Earliest,
     /// At the log's end.
     Latest,
+    /// At the first record that is not older than this; there is no place before one is.
+    Since(Duration),
+    /// There is no place ([`ConsumeError::NoOffset`]).
+    Nowhere,
 }
 
 /// Why there is nothing to read, and will not be.
@@ -96,7 +115,10 @@ pub enum ConsumeError {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The log does not have the position, and the configuration says not to move.
-    #[error("Fetch position {offset} is out of range for partition {topic}-{partition}")]
+    #[error(
+        "Fetch position FetchPosition{{offset={offset}, offsetEpoch={epoch}, currentLeader={leader}}} is out of range for \
+         partition {topic}-{partition}"
+    )]
     OutOfRange {
         /// The topic.
         topic: Rc<str>,
@@ -104,7 +126,14 @@ pub enum ConsumeError {
         partition: i32,
         /// The position.
         offset: i64,
+        /// The epoch of what was consumed before it, as Kafka's client prints it.
+        epoch: String,
+        /// Who leads the partition, in the same way.
+        leader: String,
     },
+    /// There is no place to begin at, and the configuration names none.
+    #[error("Undefined offset with no reset policy for partitions: [{}]", joined(.0))]
+    NoOffset(Vec<(String, i32)>),
     /// A partition cannot be read.
     #[error("{topic}-{partition}: {error}")]
     Partition {
@@ -118,6 +147,12 @@ pub enum ConsumeError {
     /// Fetched bytes are damaged.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+fn joined(partitions: &[(String, i32)]) -> String {
+    let names = partitions.iter();
+    let names = names.map(|(topic, number)| format!("{topic}-{number}"));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Reads any number of partitions.
@@ -134,6 +169,7 @@ struct Inner {
     hungry: Notify,
     /// There may be a chunk, or an error.
     arrived: Notify,
+    polls: polls::Polls,
     state: RefCell<State>,
 }
 
@@ -181,6 +217,7 @@ impl Consumer {
                 config,
                 hungry: Notify::new(),
                 arrived: Notify::new(),
+                polls: polls::Polls::new(now()),
                 state: RefCell::default(),
             }),
             membership: RefCell::new(None),
@@ -235,6 +272,7 @@ impl Consumer {
 
     /// Waits for the next bytes of any partition.
     pub async fn next(&self) -> Result<Chunk, ConsumeError> {
+        let _polling = self.inner.polls.begin();
         loop {
             if let Some(chunk) = self.inner.take()? {
                 return Ok(chunk);
@@ -245,6 +283,7 @@ impl Consumer {
 
     /// [`Consumer::next`], not longer than `limit`.
     pub async fn next_within(&self, limit: Duration) -> Result<Option<Chunk>, ConsumeError> {
+        let _polling = self.inner.polls.begin();
         if let Some(chunk) = self.inner.take()? {
             return Ok(Some(chunk));
         }
@@ -327,6 +366,18 @@ impl Consumer {
                 .partitions
                 .iter()
                 .all(|it| it.high_watermark >= 0 && it.position >= Some(it.high_watermark))
+    }
+
+    /// How many records lie between what was fetched and the high watermark, by partition; none while it is not known.
+    pub fn lags(&self) -> Vec<(Rc<str>, i32, Option<i64>)> {
+        let state = self.inner.state.borrow();
+        let lag = |it: &PartitionState| {
+            let position = it.position.filter(|_| it.high_watermark >= 0)?;
+            Some((it.high_watermark - position).max(0))
+        };
+        let partitions = state.partitions.iter();
+        let lags = partitions.map(|it| (Rc::clone(&it.topic), it.number, lag(it)));
+        lags.collect()
     }
 
     /// Fetch requests so far, and the time spent waiting for them.
@@ -466,7 +517,7 @@ impl Inner {
         };
         let position = match start {
             Start::Offset(offset) => Some(offset),
-            Start::Earliest | Start::Latest => None,
+            Start::Earliest | Start::Latest | Start::Since(_) | Start::Nowhere => None,
         };
         let slot = state.partitions.len();
         state.by_name.insert((Rc::clone(&name), number), slot);
@@ -583,6 +634,7 @@ async fn find_these(inner: &Rc<Inner>, missing: &[Missing]) -> bool {
         }
     }
     let mut lookups = Vec::new();
+    let mut nowhere = Vec::new();
     let mut all = true;
     {
         let mut state = inner.state.borrow_mut();
@@ -599,12 +651,24 @@ async fn find_these(inner: &Rc<Inner>, missing: &[Missing]) -> bool {
             match leader {
                 Some((leader, _)) => {
                     partition.leader = Some(leader);
-                    if partition.position.is_none() {
-                        let spec = match start {
-                            Start::Earliest => OffsetSpec::Earliest,
-                            Start::Latest | Start::Offset(_) => OffsetSpec::Latest,
-                        };
-                        lookups.push((topic.to_string(), *number, spec, *generation));
+                    let spec = match start {
+                        Start::Earliest => Some(OffsetSpec::Earliest),
+                        Start::Latest | Start::Offset(_) => Some(OffsetSpec::Latest),
+                        Start::Since(age) => {
+                            let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+                            Some(OffsetSpec::Timestamp(
+                                wall_clock().saturating_sub(age).max(0),
+                            ))
+                        }
+                        Start::Nowhere => None,
+                    };
+                    match spec {
+                        _ if partition.position.is_some() => {}
+                        Some(spec) => lookups.push((topic.to_string(), *number, spec, *generation)),
+                        None => {
+                            partition.retry_at = Some(Instant::MAX);
+                            nowhere.push((topic.to_string(), *number));
+                        }
                     }
                     state.fetchers.entry(leader).or_insert_with(|| {
                         spawn("consumer.fetch", fetch_from(Rc::clone(inner), leader))
@@ -613,6 +677,9 @@ async fn find_these(inner: &Rc<Inner>, missing: &[Missing]) -> bool {
                 None => all = false,
             }
         }
+    }
+    if !nowhere.is_empty() {
+        inner.fail(ConsumeError::NoOffset(nowhere));
     }
     if !lookups.is_empty() {
         let wanted: Vec<_> = lookups
@@ -636,7 +703,8 @@ async fn find_these(inner: &Rc<Inner>, missing: &[Missing]) -> bool {
                         continue;
                     }
                     match found.get(&(topic, number)) {
-                        Some(Ok((offset, _))) => {
+                        // Of a time after all records there is none.
+                        Some(Ok((offset, _))) if *offset >= 0 => {
                             partition.position = Some(*offset);
                             partition.consumed = Some(*offset);
                         }

@@ -4,7 +4,7 @@
 //! a time until the failed one is through, so that neither order nor sequence numbers break. (2) Every record's
 //! [`Delivery`] is completed, by an offset or an error. (3) Sequence numbers are assigned when a batch is first sent and
 //! never change while it may be in a broker's log.
-//! **Not here** transactions; which partition a key belongs to is Kafka's (`murmur2`).
+//! **Not here** which partition a key belongs to is Kafka's (`murmur2`).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,12 +20,17 @@ use super::murmur2::partition_of;
 use super::{ApiError, CallError, Client};
 
 mod batch;
+mod figures;
 mod sender;
+mod transaction;
 
 pub use batch::{Delivered, Delivery, Prepared};
+pub use figures::{Figures, OfTopic};
+pub use transaction::{TransactionError, Transactional};
 
 use batch::{Fate, Sealed};
 use sender::{Node, PartitionState};
+use transaction::Transaction;
 
 /// What a produce request must wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,8 @@ pub struct ProducerConfig {
     pub request_size_max: usize,
     /// `max.block.ms`: how long `send` waits for metadata or memory.
     pub block_max: Duration,
+    /// `transactional.id` and `transaction.timeout.ms`: everything is sent in transactions. Needs idempotence.
+    pub transactional: Option<Transactional>,
 }
 
 impl Default for ProducerConfig {
@@ -87,6 +94,7 @@ impl Default for ProducerConfig {
             buffer_memory: 32 * 1024 * 1024,
             request_size_max: 1024 * 1024,
             block_max: Duration::from_mins(1),
+            transactional: None,
         }
     }
 }
@@ -139,6 +147,9 @@ pub enum SendError {
     /// The records cannot be put in a batch.
     #[error("{0}")]
     Build(String),
+    /// The producer has a transactional id, and no transaction is open.
+    #[error("records of a transactional producer are sent in a transaction, and none is open")]
+    NoTransaction,
 }
 
 /// Why a record was not delivered.
@@ -164,6 +175,9 @@ pub enum ProduceError {
     /// The producer was dropped.
     #[error("the producer is closed")]
     Closed,
+    /// Its transaction was.
+    #[error("Failing batch since transaction was aborted")]
+    Aborted,
 }
 
 /// Produces to any number of topics.
@@ -175,10 +189,13 @@ pub struct Producer {
 impl Producer {
     /// A producer over the client's cluster; gets its producer id when the configuration is idempotent.
     pub async fn new(client: Rc<Client>, config: ProducerConfig) -> Result<Self, ApiError> {
-        let identity = if config.idempotence {
-            Some(init_producer_id(&client).await?)
-        } else {
-            None
+        let (identity, transaction) = match &config.transactional {
+            Some(transactional) => {
+                let (identity, transaction) = transaction::begin(&client, transactional).await?;
+                (Some(identity), Some(transaction))
+            }
+            None if config.idempotence => (Some(init_producer_id(&client).await?), None),
+            None => (None, None),
         };
         let inner = Rc::new(Inner {
             client,
@@ -188,6 +205,7 @@ impl Producer {
             quiet: Notify::new(),
             state: RefCell::new(State {
                 identity,
+                transaction,
                 ..State::default()
             }),
             closed: Cell::new(false),
@@ -229,6 +247,7 @@ impl Producer {
         self.inner.take_memory(size).await?;
         let mut state = self.inner.state.borrow_mut();
         let slot = state.slot(index, partition)?;
+        state.may_send()?;
         let delivery = state.seal_prepared(slot, batch, token, size);
         drop(state);
         self.inner.wake.notify_one();
@@ -242,6 +261,7 @@ impl Producer {
 
     /// Sends everything that waits, and waits until all of it is delivered or given up.
     pub async fn flush(&self) {
+        let begun = now();
         self.inner.state.borrow_mut().flushing += 1;
         self.inner.wake.notify_one();
         loop {
@@ -251,7 +271,9 @@ impl Producer {
             }
             quiet.await;
         }
-        self.inner.state.borrow_mut().flushing -= 1;
+        let mut state = self.inner.state.borrow_mut();
+        state.flushing -= 1;
+        state.figures.flush_time += now().duration_since(begun);
     }
 
     /// Records taken and not yet delivered or given up, in batches.
@@ -337,6 +359,13 @@ struct Identity {
     epoch: ProducerEpoch,
 }
 
+impl Identity {
+    const NONE: Self = Self {
+        id: ProducerId::NONE,
+        epoch: ProducerEpoch::NONE,
+    };
+}
+
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -347,6 +376,7 @@ struct State {
     /// The identity is spent (sequence lost): wait for what is in flight, then get another.
     identity_lost: bool,
     identity_asked: bool,
+    transaction: Option<Transaction>,
     topics: Vec<TopicState>,
     partitions: Vec<PartitionState>,
     nodes: std::collections::BTreeMap<i32, Node>,
@@ -359,6 +389,7 @@ struct State {
     in_flight: usize,
     /// Produce requests so far.
     requests: u64,
+    figures: figures::Counts,
     flushing: usize,
     metadata_wanted: bool,
     metadata_asked: bool,
@@ -441,6 +472,7 @@ impl Inner {
     ) -> Result<Delivery, SendError> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        state.may_send()?;
         let partition = match (record.partition, record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of(key, state.topics[topic].partition_count()),
@@ -473,6 +505,13 @@ impl State {
     fn topic_index(&self, name: &str) -> Option<usize> {
         // A producer writes to a handful of topics; the last is the likeliest.
         self.topics.iter().rposition(|topic| &*topic.name == name)
+    }
+
+    fn may_send(&self) -> Result<(), SendError> {
+        match &self.transaction {
+            Some(transaction) if !transaction.is_open() => Err(SendError::NoTransaction),
+            _ => Ok(()),
+        }
     }
 
     fn add_topic(&mut self, name: &str, count: i32, compression: Compression) -> usize {

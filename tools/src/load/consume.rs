@@ -3,12 +3,16 @@
 //! **Invariants** none beyond the types'.
 //! **Not here** what its callers decide.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::Duration;
 
 use corelog_runtime::{now, wall_clock};
 
+use super::Listener;
 use super::verify::{Checker, Findings};
+use crate::client::admin::Admin;
 use crate::client::consumer::{Consumer, ConsumerConfig, GroupConfig, Reset, Start};
 use crate::client::{Client, ClientConfig};
 
@@ -17,6 +21,8 @@ use crate::client::{Client, ClientConfig};
 pub struct ConsumeLoad {
     /// From where.
     pub topics: Vec<String>,
+    /// From the topics whose names match, in the place of those; internal topics do not.
+    pub pattern: Option<regex::Regex>,
     /// How many records.
     pub records: u64,
     /// Join this group, for the topics above; none reads all partitions without one.
@@ -33,6 +39,8 @@ pub struct ConsumeLoad {
     pub interval: Duration,
     /// Check stamps.
     pub verify: bool,
+    /// Told of records as they come.
+    pub listener: Option<Listener>,
     /// Another process of this machine whose processor time is measured along.
     pub watch: Option<String>,
 }
@@ -75,6 +83,23 @@ pub struct Consumed {
     pub watched_cpu: Option<(Duration, Duration)>,
     /// What verification found, when asked for.
     pub findings: Option<Findings>,
+    /// Times the group was joined.
+    pub joins: u64,
+    /// Time spent waiting for fetches.
+    pub fetch_wait: Duration,
+    /// Records, and bytes of their keys and values, by topic.
+    pub topics: BTreeMap<Rc<str>, (u64, u64)>,
+    /// What is left to be fetched, by partition; none where it is not known.
+    pub lags: Vec<(Rc<str>, i32, Option<i64>)>,
+}
+
+async fn names(client: &Rc<Client>, pattern: &regex::Regex) -> Result<Vec<String>, String> {
+    let topics = Admin::new(client).list_topics().await;
+    let topics = topics.map_err(|error| error.text())?.into_iter();
+    Ok(topics
+        .filter(|topic| !topic.is_internal && pattern.is_match(&topic.name))
+        .map(|topic| topic.name)
+        .collect())
 }
 
 /// Consumes; `on_window` is called about every interval.
@@ -95,9 +120,13 @@ pub async fn consume(
     let begun_at = wall_clock();
     let cpu_begun = super::Cpu::now(load.watch.as_deref());
     let consumer = Consumer::new(&client, config);
+    let topics = match &load.pattern {
+        Some(pattern) => names(&client, pattern).await?,
+        None => load.topics.clone(),
+    };
     if let Some(group) = &load.group {
         consumer.subscribe(GroupConfig {
-            topics: load.topics.clone(),
+            topics,
             ..group.clone()
         });
     } else {
@@ -107,7 +136,7 @@ pub async fn consume(
             Start::Earliest
         };
         let mut all = Vec::new();
-        for topic in &load.topics {
+        for topic in &topics {
             let count = client.topic(topic).await.map_err(|error| error.text())?;
             all.extend((0..count).map(|partition| (topic.clone(), partition, start)));
         }
@@ -115,6 +144,7 @@ pub async fn consume(
     }
     let mut records = 0_u64;
     let mut bytes = 0_u64;
+    let mut topics: BTreeMap<Rc<str>, (u64, u64)> = BTreeMap::new();
     let mut checker = load.verify.then(Checker::default);
     let mut window_begun = begun;
     let mut window_last = (0_u64, 0_u64, Duration::ZERO);
@@ -133,6 +163,7 @@ pub async fn consume(
             .await
             .map_err(|error| error.to_string())?;
         if let Some(chunk) = chunk {
+            let before = (records, bytes);
             let _ = chunk
                 .each(|record| {
                     records += 1;
@@ -145,7 +176,13 @@ pub async fn consume(
                 })
                 .map_err(|error| error.to_string())?;
             consumer.consumed(&chunk, chunk.next_offset());
+            let topic = topics.entry(Rc::clone(&chunk.topic)).or_default();
+            topic.0 += records - before.0;
+            topic.1 += bytes - before.1;
             last = now();
+            if let Some(listener) = &load.listener {
+                listener.tell(records - before.0);
+            }
         }
         let length = now().duration_since(window_begun);
         if length >= load.interval {
@@ -173,6 +210,10 @@ pub async fn consume(
         cpu,
         watched_cpu,
         findings: checker.map(|checker| checker.findings()),
+        joins: consumer.rebalances().0,
+        fetch_wait: consumer.fetches().1,
+        topics,
+        lags: consumer.lags(),
     };
     consumer.close().await.map_err(|error| error.text())?;
     Ok(consumed)

@@ -4,7 +4,7 @@
 //! one partition go through one connection, so their order is that of their making.
 //! **Not here** what its callers decide.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use corelog_storage::batch::{BatchBuilder, BatchOptions};
 use corelog_storage::types::Timestamp;
 
 use super::verify::{STAMP_SIZE, stamp};
-use super::{Cpu, Latencies};
-use crate::client::producer::{Completion, Prepared, Producer, ProducerConfig};
+use super::{Cpu, Latencies, Listener};
+use crate::client::producer::{Completion, Figures, Prepared, Producer, ProducerConfig};
 use crate::client::{Client, ClientConfig};
 
 /// What to produce.
@@ -40,8 +40,13 @@ pub struct ProduceLoad {
     pub producer: ProducerConfig,
     /// How many clients, each with connections of its own.
     pub connections: usize,
+    /// With a transactional id: after how long each transaction is committed. Of several clients, all but the first have
+    /// the id with `-1`, `-2`, … behind it.
+    pub transaction: Option<Duration>,
     /// How often there is a [`Window`].
     pub interval: Duration,
+    /// Told of records as they are acknowledged, or have failed.
+    pub listener: Option<Listener>,
     /// Another process of this machine whose processor time is measured along.
     pub watch: Option<String>,
 }
@@ -70,13 +75,17 @@ pub struct Window {
     pub length: Duration,
     /// Their latencies.
     pub latencies: Latencies,
+    /// Whether it ended in the warm-up.
+    pub is_warmup: bool,
 }
 
-/// What happened in all, warm-up left out.
+/// What happened in all.
 #[derive(Clone, Debug, Default)]
 pub struct Produced {
-    /// The sum.
+    /// The sum, warm-up left out.
     pub total: Window,
+    /// The sum with the warm-up, when there was one.
+    pub whole: Option<Window>,
     /// Records that failed, and the first reason.
     pub failed: u64,
     /// Why, and how often.
@@ -89,15 +98,21 @@ pub struct Produced {
     pub watched_cpu: Option<(Duration, Duration)>,
     /// The run's number in verified records.
     pub run: u64,
+    /// What each client counted.
+    pub figures: Vec<Figures>,
 }
 
 struct Meter {
     window: Window,
     total: Window,
+    /// With the warm-up.
+    whole: Option<Window>,
+    whole_begun: Instant,
     window_begun: Instant,
     begun: Instant,
     cpu_begun: Cpu,
     watch: Option<String>,
+    listener: Option<Listener>,
     warmup_left: u64,
     failed: u64,
     failures: BTreeMap<String, u64>,
@@ -128,21 +143,30 @@ pub async fn produce(
     let meter = Rc::new(RefCell::new(Meter {
         window: Window::default(),
         total: Window::default(),
+        whole: (load.warmup > 0).then(Window::default),
+        whole_begun: at,
         window_begun: at,
         begun: at,
         cpu_begun: Cpu::now(load.watch.as_deref()),
         watch: load.watch.clone(),
+        listener: load.listener.clone(),
         warmup_left: load.warmup,
         failed: 0,
         failures: BTreeMap::new(),
         due: BTreeMap::new(),
         sent: 0,
     }));
-    for _ in 0..load.connections.max(1) {
+    for number in 0..load.connections.max(1) {
         let client = Client::connect(load.client.clone())
             .await
             .map_err(|error| error.to_string())?;
-        let producer = Producer::new(client, load.producer.clone())
+        let mut config = load.producer.clone();
+        if let Some(transactional) = &mut config.transactional
+            && number > 0
+        {
+            transactional.id = format!("{}-{number}", transactional.id);
+        }
+        let producer = Producer::new(client, config)
             .await
             .map_err(|error| error.text())?;
         partitions = producer
@@ -156,6 +180,7 @@ pub async fn produce(
     {
         let mut meter = meter.borrow_mut();
         meter.begun = now();
+        meter.whole_begun = meter.begun;
         meter.window_begun = meter.begun;
         meter.cpu_begun = Cpu::now(load.watch.as_deref());
     }
@@ -170,11 +195,13 @@ pub async fn produce(
         lanes: &lanes,
         partitions,
         meter: &meter,
+        transaction_begun: Cell::new(None),
     };
     match load.throughput {
         None => drive.flat_out(&mut maker).await?,
         Some(rate) => drive.on_schedule(&mut maker, rate).await?,
     }
+    drive.commit().await?;
     for lane in &lanes {
         lane.flush().await;
     }
@@ -182,9 +209,15 @@ pub async fn produce(
     let meter = meter.borrow();
     let mut total = meter.total.clone();
     total.length = now().duration_since(meter.begun);
+    let whole = meter.whole.clone().map(|whole| Window {
+        length: now().duration_since(meter.whole_begun),
+        ..whole
+    });
     let (cpu, watched_cpu) = meter.cpu_begun.until_now(meter.watch.as_deref());
     Ok(Produced {
         total,
+        whole,
+        figures: lanes.iter().map(|lane| lane.figures()).collect(),
         failed: meter.failed,
         failures: meter.failures.clone(),
         requests: lanes.iter().map(|lane| lane.requests()).sum(),
@@ -199,6 +232,7 @@ struct Drive<'a> {
     lanes: &'a [Rc<Producer>],
     partitions: i32,
     meter: &'a Rc<RefCell<Meter>>,
+    transaction_begun: Cell<Option<Instant>>,
 }
 
 impl Drive<'_> {
@@ -253,6 +287,7 @@ impl Drive<'_> {
         count: u64,
         due: Option<(Instant, Duration)>,
     ) -> Result<(), String> {
+        self.begin_transaction()?;
         let (batch, bytes) = maker.make(partition, count)?;
         let token = {
             let mut meter = self.meter.borrow_mut();
@@ -275,6 +310,36 @@ impl Drive<'_> {
             .send_prepared(&self.load.topic, partition, batch, token)
             .await
             .map_err(|error| error.to_string())?;
+        let begun = self.transaction_begun.get();
+        if let (Some(begun), Some(length)) = (begun, self.load.transaction)
+            && now().duration_since(begun) >= length
+        {
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    fn begin_transaction(&self) -> Result<(), String> {
+        if self.load.transaction.is_none() || self.transaction_begun.get().is_some() {
+            return Ok(());
+        }
+        for lane in self.lanes {
+            let begun = lane.begin_transaction();
+            begun.map_err(|error| error.to_string())?;
+        }
+        self.transaction_begun.set(Some(now()));
+        Ok(())
+    }
+
+    /// Commits what is open.
+    async fn commit(&self) -> Result<(), String> {
+        if self.transaction_begun.take().is_none() {
+            return Ok(());
+        }
+        for lane in self.lanes {
+            let committed = lane.commit_transaction().await;
+            committed.map_err(|error| error.to_string())?;
+        }
         Ok(())
     }
 }
@@ -289,16 +354,40 @@ fn float_to_count(count: f64) -> u64 {
     count.max(0.0) as u64
 }
 
+impl Window {
+    /// Adds a batch whose first record took so long.
+    fn add(&mut self, due: &Due, count: u64, latency: Duration) {
+        self.records += count;
+        self.bytes += due.bytes;
+        if due.spacing.is_zero() {
+            self.latencies.add_many(latency, count);
+            return;
+        }
+        let mut later = Duration::ZERO;
+        for _ in 0..count {
+            self.latencies.add(latency.saturating_sub(later));
+            later += due.spacing;
+        }
+    }
+}
+
 impl Meter {
     fn see(&mut self, done: &Completion<'_>) {
         let Some(due) = self.due.remove(&done.token) else {
             return;
         };
         let count = u64::from(done.count.unsigned_abs());
+        if let Some(listener) = &self.listener {
+            listener.tell(count);
+        }
         match done.outcome {
             Ok(_) => {
                 let latency = now().duration_since(due.first);
+                if let Some(whole) = &mut self.whole {
+                    whole.add(&due, count, latency);
+                }
                 if self.warmup_left > 0 {
+                    self.window.add(&due, count, latency);
                     self.warmup_left = self.warmup_left.saturating_sub(count);
                     if self.warmup_left == 0 {
                         self.begun = now();
@@ -307,17 +396,7 @@ impl Meter {
                     return;
                 }
                 for window in [&mut self.window, &mut self.total] {
-                    window.records += count;
-                    window.bytes += due.bytes;
-                    if due.spacing.is_zero() {
-                        window.latencies.add_many(latency, count);
-                    } else {
-                        let mut later = Duration::ZERO;
-                        for _ in 0..count {
-                            window.latencies.add(latency.saturating_sub(later));
-                            later += due.spacing;
-                        }
-                    }
+                    window.add(&due, count, latency);
                 }
             }
             Err(error) => {
@@ -337,6 +416,7 @@ async fn report(meter: Rc<RefCell<Meter>>, interval: Duration, on_window: impl F
             let mut meter = meter.borrow_mut();
             let at = now();
             let mut window = std::mem::take(&mut meter.window);
+            window.is_warmup = meter.warmup_left > 0;
             window.length = at.duration_since(meter.window_begun);
             meter.window_begun = at;
             window

@@ -14,7 +14,7 @@ use corelog_net::wire::{ApiKey, Encoder, ErrorCode, Message, Uuid};
 use corelog_runtime::{Instant, now, sleep, timeout_at};
 use corelog_storage::batch::{Header, frame_size};
 
-use super::{Chunk, ConsumeError, Inner, Isolation, Reset, Start, State, wants_metadata};
+use super::{Chunk, ConsumeError, Inner, Isolation, Reset, State, wants_metadata};
 use crate::client::error::code_of;
 use crate::client::{ApiError, CallError, Connection};
 
@@ -242,6 +242,35 @@ fn settle(inner: &Rc<Inner>, node: i32, plan: &[Wanted], response: FetchResponse
     inner.arrived.notify_all();
 }
 
+/// Kafka's sentence names all that its client knows of the place.
+fn out_of_range(inner: &Inner, wanted: &Wanted, consumed_epoch: i32) -> ConsumeError {
+    let metadata = inner.client.metadata();
+    let known = metadata.leader(&wanted.topic, wanted.number);
+    let leader = known.and_then(|(leader, _)| metadata.broker(leader));
+    let leader = leader.map_or("Optional.empty".to_owned(), |broker| {
+        let rack = broker.rack.as_deref().unwrap_or("null");
+        format!(
+            "Optional[{}:{} (id: {} rack: {rack} isFenced: false)]",
+            broker.host, broker.port, broker.id
+        )
+    });
+    let epoch = match known {
+        Some((_, epoch)) if epoch >= 0 => epoch.to_string(),
+        _ => "absent".to_owned(),
+    };
+    ConsumeError::OutOfRange {
+        topic: Rc::clone(&wanted.topic),
+        partition: wanted.number,
+        offset: wanted.position,
+        epoch: if consumed_epoch < 0 {
+            "Optional.empty".to_owned()
+        } else {
+            format!("Optional[{consumed_epoch}]")
+        },
+        leader: format!("LeaderAndEpoch{{leader={leader}, epoch={epoch}}}"),
+    }
+}
+
 enum Taken {
     Fine,
     /// The finder has work.
@@ -258,20 +287,12 @@ fn take(inner: &Inner, state: &mut State, wanted: &Wanted, data: PartitionData) 
     }
     let code = code_of(data.error_code);
     if code == ErrorCode::OffsetOutOfRange {
-        let start = match inner.config.reset {
-            Reset::Earliest => Start::Earliest,
-            Reset::Latest => Start::Latest,
-            Reset::Fail => {
-                partition.retry_at = Some(Instant::MAX);
-                return Taken::Failed(ConsumeError::OutOfRange {
-                    topic: Rc::clone(&wanted.topic),
-                    partition: wanted.number,
-                    offset: wanted.position,
-                });
-            }
-        };
+        if inner.config.reset == Reset::Fail {
+            partition.retry_at = Some(Instant::MAX);
+            return Taken::Failed(out_of_range(inner, wanted, partition.consumed_epoch));
+        }
         partition.position = None;
-        partition.start = start;
+        partition.start = inner.config.reset.start();
         return Taken::Lost;
     }
     if code != ErrorCode::None {

@@ -27,7 +27,7 @@ use corelog_net::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequest
 use corelog_net::wire::{Budget, Decoder, Encoder, ErrorCode, Message};
 use corelog_runtime::{Instant, Notify, Task, now, sleep, sleep_until, spawn};
 
-use super::{Inner, Reset, Start};
+use super::{Inner, Start};
 use crate::client::error::code_of;
 use crate::client::{ApiError, Coordinates};
 
@@ -52,7 +52,8 @@ pub struct GroupConfig {
     pub rack: Option<String>,
     /// `session.timeout.ms`; the broker's setting in the consumer protocol.
     pub session_timeout: Duration,
-    /// `max.poll.interval.ms`: how long members may take to join again, or to give back.
+    /// `max.poll.interval.ms`: how long members may take to join again, or to give back; and after how long a member that
+    /// asks for nothing leaves.
     pub rebalance_timeout: Duration,
     /// `heartbeat.interval.ms`; the broker's setting in the consumer protocol.
     pub heartbeat: Duration,
@@ -126,6 +127,8 @@ struct Shared {
     /// They changed.
     changed: Notify,
     identity: RefCell<Option<Identity>>,
+    /// It left because nobody read: what was read belongs to others.
+    dropped_out: Cell<bool>,
     joins: Cell<u64>,
     join_time: Cell<Duration>,
     committed: RefCell<BTreeMap<(Rc<str>, i32), i64>>,
@@ -154,10 +157,12 @@ impl Membership {
             changed: Notify::new(),
             config,
             identity: RefCell::new(None),
+            dropped_out: Cell::new(false),
             joins: Cell::new(0),
             join_time: Cell::new(Duration::ZERO),
             committed: RefCell::default(),
         });
+        inner.polls.restart();
         let (its_inner, its_shared) = (Rc::clone(inner), Rc::clone(&shared));
         let task = match shared.config.protocol {
             Protocol::Classic => spawn("consumer.group", run(its_inner, its_shared)),
@@ -219,6 +224,10 @@ async fn run(inner: Rc<Inner>, shared: Rc<Shared>) {
                     Err(error) => Err(error),
                 };
                 // What is read from here on belongs to somebody else.
+                if shared.is_late(&inner) {
+                    shared.drop_out(&inner, &mut member).await;
+                    continue;
+                }
                 if shared.config.auto_commit.is_some() {
                     // A refused commit means that the group has gone on without us; there is nothing to keep.
                     let _ = shared.commit(&inner).await;
@@ -317,6 +326,7 @@ impl Shared {
             member: member.clone(),
             generation: response.generation_id,
         });
+        self.dropped_out.set(false);
         read_assignment(&synced.assignment)
     }
 
@@ -411,10 +421,7 @@ impl Shared {
                 .group_offsets(&self.config.group, Some(&partitions))
                 .await?
         };
-        let reset = match inner.config.reset {
-            Reset::Earliest => Start::Earliest,
-            Reset::Latest | Reset::Fail => Start::Latest,
-        };
+        let reset = inner.config.reset.start();
         let assignment: Vec<(String, i32, Start)> = partitions
             .into_iter()
             .map(|(topic, partition)| {
@@ -444,7 +451,11 @@ impl Shared {
         let mut unanswered_since: Option<Instant> = None;
         loop {
             let next = now() + self.config.heartbeat;
-            sleep_until(commit_at.map_or(next, |at| at.min(next))).await;
+            let late = inner.polls.deadline(self.config.rebalance_timeout);
+            sleep_until(commit_at.map_or(next, |at| at.min(next)).min(late)).await;
+            if self.is_late(inner) {
+                return Ok(());
+            }
             if commit_at.is_some_and(|at| at <= now()) {
                 match self.commit(inner).await {
                     Ok(()) => {}
@@ -470,6 +481,27 @@ impl Shared {
                 },
             }
         }
+    }
+
+    /// Whether nobody has asked for records within `max.poll.interval.ms`.
+    fn is_late(&self, inner: &Inner) -> bool {
+        inner.polls.is_overdue(self.config.rebalance_timeout)
+    }
+
+    /// Leaves the group, and comes back when somebody asks for records again: a member that is alive and reads nothing
+    /// keeps its partitions from those who would. A static member sends no goodbye, as Kafka's.
+    async fn drop_out(&self, inner: &Rc<Inner>, member: &mut String) {
+        self.dropped_out.set(true);
+        self.identity.borrow_mut().take();
+        self.committed.borrow_mut().clear();
+        Inner::assign(inner, &[]);
+        let name = std::mem::take(member);
+        if self.config.instance.is_none() && !name.is_empty() {
+            // Not told, the group notices when the session times out.
+            let _ = self.leave(inner, name).await;
+        }
+        inner.polls.next().await;
+        inner.polls.restart();
     }
 
     fn next_commit(&self) -> Option<Instant> {
@@ -535,6 +567,12 @@ impl Shared {
 
     async fn commit_once(&self, inner: &Rc<Inner>) -> Result<(), ApiError> {
         let Some(identity) = self.identity.borrow().clone() else {
+            if self.dropped_out.get() {
+                return Err(ApiError::Refused {
+                    code: ErrorCode::UnknownMemberId,
+                    message: Some(NOT_A_MEMBER.to_owned()),
+                });
+            }
             return Ok(());
         };
         let mut topics: BTreeMap<Rc<str>, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
@@ -751,6 +789,8 @@ fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
+const NOT_A_MEMBER: &str = "Offset commit cannot be completed since the consumer is not part of an active group for auto \
+                            partition assignment; it is likely that the consumer was kicked out of the group.";
 const PROTOCOL_TYPE: &str = "consumer";
 /// The version without owned partitions: ours is an eager member.
 const SUBSCRIPTION_VERSION: i16 = 0;

@@ -143,8 +143,10 @@ impl Sealed {
         self.batch.header.base_sequence.is_some()
     }
 
-    /// Gives it its place in the producer's sequence.
-    pub(super) fn stamp(&mut self, identity: Identity, sequence: Sequence) {
+    /// Gives it its place in the producer's sequence, and in its transaction if there is one.
+    pub(super) fn stamp(&mut self, identity: Identity, sequence: Sequence, transactional: bool) {
+        let attributes = self.batch.header.attributes;
+        self.batch.header.attributes = attributes.with_transactional(transactional);
         self.batch.header.producer_id = identity.id;
         self.batch.header.producer_epoch = identity.epoch;
         self.batch.header.base_sequence = sequence;

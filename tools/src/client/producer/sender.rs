@@ -19,6 +19,8 @@ use corelog_storage::batch::BatchBuilder;
 use corelog_storage::types::{Sequence, Timestamp};
 
 use super::batch::{Delivery, Fate, Open, Outcome, Sealed};
+use super::figures::OfTopic;
+use super::transaction::add_partitions;
 use super::{
     Acks, Completion, Inner, NewRecord, ProduceError, SendError, State, init_producer_id,
     is_duplicate,
@@ -46,6 +48,7 @@ pub(super) struct PartitionState {
     next_sequence: Sequence,
     /// A batch was refused for good and is not in the log: what follows takes its numbers.
     renumber_from: Option<Sequence>,
+    pub(super) counts: OfTopic,
 }
 
 impl PartitionState {
@@ -64,6 +67,7 @@ impl PartitionState {
             retry_at: None,
             next_sequence: Sequence::ZERO,
             renumber_from: None,
+            counts: OfTopic::default(),
         }
     }
 
@@ -140,6 +144,15 @@ impl PartitionState {
             .collect()
     }
 
+    /// Begins the sequence anew, under another id or epoch.
+    pub(super) fn begin_sequence(&mut self) {
+        self.next_sequence = Sequence::ZERO;
+        self.renumber_from = None;
+        for sealed in &mut self.ready {
+            sealed.unstamp();
+        }
+    }
+
     fn open_serial(&self) -> Option<u64> {
         self.open.as_ref().map(|open| open.serial)
     }
@@ -172,6 +185,7 @@ struct Answers {
 struct Expected {
     pending: Pending,
     version: i16,
+    sent: Instant,
     until: Instant,
     batches: Vec<(usize, Sealed)>,
 }
@@ -207,10 +221,12 @@ fn turn(inner: &Rc<Inner>) -> Option<Instant> {
     if !has_identity(inner) {
         return due.0;
     }
+    inner.give_up_unsent();
     let nodes: Vec<i32> = inner.state.borrow().nodes.keys().copied().collect();
     for id in nodes {
         while send_one(inner, id, at, &mut due) {}
     }
+    add_partitions(inner);
     due.0
 }
 
@@ -275,7 +291,7 @@ fn expire(inner: &Inner, at: Instant, due: &mut Due) {
                 after_ms: waited.as_millis(),
             };
             // It may be in the log or not: no later batch can know the right number.
-            state.identity_lost |= sealed.is_stamped();
+            state.identity_lost |= sealed.is_stamped() && state.transaction.is_none();
             expired.push((slot, sealed, Err(error)));
         }
     }
@@ -328,7 +344,8 @@ fn find_homes(inner: &Rc<Inner>, at: Instant, due: &mut Due) {
 /// Whether batches may be stamped and sent; gets a new producer id when the old one is spent.
 fn has_identity(inner: &Rc<Inner>) -> bool {
     let mut state = inner.state.borrow_mut();
-    if !inner.config.idempotence || !state.identity_lost {
+    // In a transaction a lost sequence is the transaction's end, and the next one has another epoch.
+    if !inner.config.idempotence || !state.identity_lost || state.transaction.is_some() {
         return true;
     }
     if state.in_flight > 0 || state.identity_asked {
@@ -345,15 +362,7 @@ fn has_identity(inner: &Rc<Inner>) -> bool {
             let mut state = inner.state.borrow_mut();
             state.identity_asked = false;
             if let Ok(identity) = answer {
-                state.identity = Some(identity);
-                state.identity_lost = false;
-                for partition in &mut state.partitions {
-                    partition.next_sequence = Sequence::ZERO;
-                    partition.renumber_from = None;
-                    for sealed in &mut partition.ready {
-                        sealed.unstamp();
-                    }
-                }
+                state.become_anew(identity);
             }
         }
         inner.wake.notify_one();
@@ -410,6 +419,7 @@ fn send_one(inner: &Rc<Inner>, id: i32, at: Instant, due: &mut Due) -> bool {
     answers.expected.borrow_mut().push_back(Expected {
         pending,
         version,
+        sent: at,
         until: at + inner.config.request_timeout,
         batches,
     });
@@ -469,6 +479,13 @@ fn drain(
             node.line.push_front(slot);
             break;
         }
+        if let Some(transaction) = &mut state.transaction
+            && !transaction.takes(slot)
+        {
+            // It comes back into the line when it belongs to the transaction.
+            partition.in_line = false;
+            continue;
+        }
         let Some(mut sealed) = partition.ready.pop_front() else {
             continue;
         };
@@ -476,10 +493,14 @@ fn drain(
         if let Some(identity) = state.identity
             && !sealed.is_stamped()
         {
-            sealed.stamp(identity, partition.next_sequence);
+            let transactional = state.transaction.is_some();
+            sealed.stamp(identity, partition.next_sequence, transactional);
             partition.next_sequence = partition.next_sequence.forward(sealed.count());
         }
         partition.in_flight += 1;
+        partition.counts.leaves(&sealed);
+        let waited = at.duration_since(sealed.fate.created);
+        state.figures.leaves(sealed.batch.size(), waited);
         if partition.ready.is_empty() || partition.recovering {
             partition.in_line = false;
         } else {
@@ -509,12 +530,15 @@ fn write_request(
     } else {
         LAST_VERSION_WITH_NAMES
     };
+    let transaction = state.transaction.as_ref();
+    let newest = transaction.map_or(newest, |it| it.produce_newest().min(newest));
     let version = connection.best(ApiKey::Produce, FIRST_VERSION..=newest)?;
     let form = Form::of(version >= ProduceRequest::FLEXIBLE_SINCE);
     let mut request = connection.request(ApiKey::Produce, version, HEAD_SIZE_GUESS);
     {
         let mut e = Encoder::new(request.buffer());
-        e.nullable_string(form, None).map_err(encode)?;
+        let id = transaction.map(|_| inner.transactional_id());
+        e.nullable_string(form, id).map_err(encode)?;
         e.i16(inner.config.acks as i16);
         e.i32(i32::try_from(inner.config.request_timeout.as_millis()).unwrap_or(i32::MAX));
         let topics = batches
@@ -618,6 +642,7 @@ async fn read_answers(inner: Rc<Inner>, id: i32, connection: Rc<Connection>, ans
         let Expected {
             pending,
             version,
+            sent,
             until,
             batches,
         } = expected;
@@ -643,6 +668,9 @@ async fn read_answers(inner: Rc<Inner>, id: i32, connection: Rc<Connection>, ans
         {
             let mut state = inner.state.borrow_mut();
             state.in_flight -= 1;
+            if matches!(answer, Ok(Some(_))) {
+                state.figures.answered(now().duration_since(sent));
+            }
             if let Some(node) = state.nodes.get_mut(&id) {
                 node.in_flight -= 1;
             }
@@ -742,11 +770,16 @@ impl Inner {
             let mut guard = self.state.borrow_mut();
             let state = &mut *guard;
             let partition = &mut state.partitions[slot];
-            if verdict(&error, &sealed, partition, state.identity_lost) == Verdict::NewIdentity {
+            // A transaction keeps its identity, and ends with it.
+            let transactional = state.transaction.is_some();
+            if verdict(&error, &sealed, partition, state.identity_lost) == Verdict::NewIdentity
+                && !transactional
+            {
                 state.identity_lost = true;
             }
             let verdict = verdict(&error, &sealed, partition, state.identity_lost);
             let again = verdict != Verdict::Refused
+                && !(transactional && verdict == Verdict::NewIdentity)
                 && sealed.attempts < self.config.retries
                 && waited <= self.config.delivery_timeout;
             if again {
@@ -772,7 +805,7 @@ impl Inner {
                     });
                     partition.renumber_from = Some(from);
                     partition.recovering = true;
-                } else {
+                } else if !transactional {
                     state.identity_lost = true;
                 }
             }
@@ -784,11 +817,23 @@ impl Inner {
     }
 
     /// Ends a batch that is in no place any more.
-    fn finish(&self, slot: usize, sealed: &Sealed, outcome: Result<Outcome, ProduceError>) {
+    pub(super) fn finish(
+        &self,
+        slot: usize,
+        sealed: &Sealed,
+        outcome: Result<Outcome, ProduceError>,
+    ) {
         let (topic, partition) = {
             let mut state = self.state.borrow_mut();
             state.memory_used -= sealed.charged;
             state.unfinished -= 1;
+            if let Err(error) = &outcome {
+                let count = u64::from(sealed.count().unsigned_abs());
+                state.partitions[slot].counts.errors += count;
+                if let Some(transaction) = &mut state.transaction {
+                    transaction.fail(error);
+                }
+            }
             let partition = &state.partitions[slot];
             (Rc::clone(&partition.topic), partition.number)
         };

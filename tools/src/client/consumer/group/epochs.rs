@@ -89,7 +89,12 @@ pub(super) async fn run(inner: Rc<Inner>, shared: Rc<Shared>) {
         joining_since: Some(now()),
     };
     loop {
-        let Err(error) = member.turn(&inner, &shared).await else {
+        let turned = member.turn(&inner, &shared).await;
+        if shared.is_late(&inner) {
+            member.drop_out(&inner, &shared).await;
+            continue;
+        }
+        let Err(error) = turned else {
             continue;
         };
         match Fate::of(&error) {
@@ -165,6 +170,19 @@ impl Member {
         Inner::assign(inner, &[]);
     }
 
+    /// Leaves the group, and comes back when somebody asks for records again.
+    async fn drop_out(&mut self, inner: &Rc<Inner>, shared: &Shared) {
+        let identity = shared.identity.borrow().clone();
+        self.lose(inner, shared);
+        shared.dropped_out.set(true);
+        if let Some(identity) = identity {
+            // Not told, the group notices when the session times out.
+            let _ = leave(inner, shared, &identity).await;
+        }
+        inner.polls.next().await;
+        inner.polls.restart();
+    }
+
     async fn beat(&mut self, inner: &Inner, shared: &Shared) -> Result<(), ApiError> {
         let node = if let Some(node) = self.coordinator {
             node
@@ -194,6 +212,7 @@ impl Member {
         let response = connection.call(&request).await?;
         self.take(response)?;
         self.told = Some(now_told);
+        shared.dropped_out.set(false);
         *shared.identity.borrow_mut() = Some(self.identity());
         Ok(())
     }
@@ -345,10 +364,14 @@ impl Member {
             if !self.told.as_ref().is_some_and(is_told) {
                 return Ok(());
             }
-            let next = self.commit_at.map_or(until, |at| at.min(until));
+            let late = inner.polls.deadline(shared.config.rebalance_timeout);
+            let next = self.commit_at.map_or(until, |at| at.min(until)).min(late);
             let woken = shared.changed.notified();
             if timeout_at(next, woken).await.is_some() {
                 continue;
+            }
+            if shared.is_late(inner) {
+                return Ok(());
             }
             if self.commit_at.is_some_and(|at| at <= now()) {
                 self.commit_at = shared.next_commit();
