@@ -83,17 +83,21 @@ def until_made(broker, name, partitions):
         time.sleep(0.05)
 
 
+def producers(topic, rate, batch=175, linger=0, more="", setting=""):
+    """Producers of 100-byte records; with the default batch size each goes alone."""
+    return """
+[[producers]]
+topic = "%s"
+rate = %d
+record-size = 100
+%sproperties = { "batch.size" = %d, "linger.ms" = %d, acks = "1", "enable.idempotence" = "false"%s }
+""" % (topic, rate, more, batch, linger, setting)
+
+
 def produce(at, broker, partitions):
     """Unbatched: a request a record, each for the next partition."""
     topic = topic_of(at, broker, partitions)
-    result, cost = workload(at, broker, """
-[[producers]]
-topic = "%s"
-clients = 4
-rate = 1500
-record-size = 100
-properties = { "batch.size" = 175, "linger.ms" = 0, acks = "1", "enable.idempotence" = "false" }
-""" % topic, 6, 2)
+    result, cost = workload(at, broker, producers(topic, 1500, more="clients = 4\n"), 6, 2)
     cost["p99"] = result["produced"]["latency_ms"]["p99"]
     return cost
 
@@ -101,14 +105,9 @@ properties = { "batch.size" = 175, "linger.ms" = 0, acks = "1", "enable.idempote
 def produce_wide(at, broker, partitions):
     """A request with records for many partitions: what one partition's batch in it costs."""
     topic = topic_of(at, broker, partitions)
-    result, _ = workload(at, broker, """
-[[producers]]
-topic = "%s"
-rate = 50000
-record-size = 100
-keys = %d
-properties = { "batch.size" = 16384, "linger.ms" = 20, acks = "1", "enable.idempotence" = "false", "max.request.size" = 8388608 }
-""" % (topic, max(partitions, 2)), 6, 2)
+    keys = "keys = %d\n" % max(partitions, 2)
+    load = producers(topic, 50000, 16384, 20, keys, ', "max.request.size" = 8388608')
+    result, _ = workload(at, broker, load, 6, 2)
     # Of 1,000 records with random keys so many partitions get some; of one partition, so many full batches.
     distinct = max(partitions * (1 - (1 - 1 / partitions) ** 1000), 7)
     batches = result["produced"]["records"] / 1000 * distinct
@@ -119,16 +118,11 @@ properties = { "batch.size" = 16384, "linger.ms" = 20, acks = "1", "enable.idemp
 def fetch(at, broker, partitions):
     """One reader of everything in a fetch session, 500 records a second spread over the partitions."""
     topic = topic_of(at, broker, partitions)
-    result, cost = workload(at, broker, """
-[[producers]]
-topic = "%s"
-rate = 500
-record-size = 100
-properties = { "batch.size" = 175, "linger.ms" = 0, acks = "1", "enable.idempotence" = "false" }
+    result, cost = workload(at, broker, producers(topic, 500) + """
 [[consumers]]
 topics = ["%s"]
 properties = { "fetch.min.bytes" = 1, "max.partition.fetch.bytes" = 65536 }
-""" % (topic, topic), 6, 2)
+""" % topic, 6, 2)
     cost["p50"] = result["consumed"]["latency_ms"]["p50"]
     cost["p99"] = result["consumed"]["latency_ms"]["p99"]
     return cost

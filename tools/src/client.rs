@@ -401,16 +401,7 @@ impl Client {
         if let Some(name) = self.metadata().name_of(id) {
             return Ok(Some(name.to_owned()));
         }
-        let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                topic_id: id,
-                name: None,
-                ..MetadataRequestTopic::default()
-            }]),
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
-        let response = self.call_any(&request).await?;
+        let response = self.call_any(&about_topic(id)).await?;
         self.metadata.borrow_mut().learn(response, now());
         let name = self.metadata().name_of(id).map(str::to_owned);
         if let Some(name) = &name {
@@ -422,6 +413,19 @@ impl Client {
     /// When the metadata was last learned.
     pub fn metadata_learned(&self) -> Option<Instant> {
         self.metadata().learned()
+    }
+}
+
+/// Asks for a topic by its id.
+pub(crate) fn about_topic(id: Uuid) -> MetadataRequest {
+    MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            topic_id: id,
+            name: None,
+            ..MetadataRequestTopic::default()
+        }]),
+        allow_auto_topic_creation: false,
+        ..MetadataRequest::default()
     }
 }
 

@@ -39,7 +39,7 @@ pub struct FeatureChange {
 /// The change of one feature.
 enum Change {
     Nothing,
-    Record(MetadataRecord),
+    Record(Box<MetadataRecord>),
     Quorum(i16),
 }
 
@@ -52,7 +52,7 @@ impl Controller<'_> {
         for update in &request.feature_updates {
             match self.update_feature(update, version) {
                 Ok(Change::Nothing) => {}
-                Ok(Change::Record(record)) => records.push(record),
+                Ok(Change::Record(record)) => records.push(*record),
                 Ok(Change::Quorum(level)) => kraft_version = Some(level),
                 Err(why) => {
                     let sentence = format!(
@@ -156,7 +156,7 @@ impl Controller<'_> {
             feature_level: wanted,
             ..FeatureLevelRecord::default()
         };
-        Ok(Change::Record(record.into()))
+        Ok(Change::Record(Box::new(record.into())))
     }
 
     /// Why this node, or another that is registered, cannot go by a level.

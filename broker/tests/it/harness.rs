@@ -245,6 +245,17 @@ impl Broker {
         self.wait();
     }
 
+    /// Starts it again, after a clean stop in even rounds and after a kill in odd ones; a client of what runs then.
+    pub(crate) fn next_round(&mut self, round: usize) -> Client {
+        if round.is_multiple_of(2) {
+            self.restart();
+        } else {
+            self.kill();
+            self.launch();
+        }
+        self.client()
+    }
+
     /// A clean stop and a start.
     pub(crate) fn restart(&mut self) {
         self.stop();

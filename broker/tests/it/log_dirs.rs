@@ -104,13 +104,7 @@ fn partitions_go_to_the_least_loaded_directory() {
         produce(&mut client, "spread", partition, values(&["v0", "v1"]));
     }
     for round in 0..2 {
-        if round == 0 {
-            broker.restart();
-        } else {
-            broker.kill();
-            broker.launch();
-        }
-        client = broker.client();
+        client = broker.next_round(round);
         assert_eq!(all(&mut client), [4, 4, 4]);
         for partition in 0..7 {
             assert_eq!(read_all(&mut client, "spread", partition, 0).len(), 2);
@@ -450,13 +444,7 @@ fn cordoned_directories_get_no_new_partitions() {
     assert_eq!(error(code), "INVALID_REPLICA_ASSIGNMENT");
     // It stays so over a start, clean or not.
     for round in 0..2 {
-        if round == 0 {
-            broker.restart();
-        } else {
-            broker.kill();
-            broker.launch();
-        }
-        client = broker.client();
+        client = broker.next_round(round);
         assert_eq!(cordoned(&mut client), [true, false, false]);
         let name = format!("after-{round}");
         create(&mut client, &name, 4, &[]);

@@ -37,7 +37,7 @@ async fn producer(broker: &Broker, id: &str) -> Producer {
     Producer::new(link, config).await.expect("an id and epoch")
 }
 
-fn record<'a>(partition: i32, value: &'a str) -> NewRecord<'a> {
+fn record(partition: i32, value: &str) -> NewRecord<'_> {
     NewRecord {
         topic: "t",
         partition: Some(partition),

@@ -177,6 +177,7 @@ fn per_second(amount: f64, span: Duration) -> f64 {
 
 /// The command, read.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub struct Request {
     /// What to do.
     pub load: ConsumeLoad,

@@ -17,7 +17,7 @@ use corelog_net::wire::messages::metadata::{MetadataRequest, MetadataRequestTopi
 use corelog_net::wire::{ErrorCode, Uuid};
 
 use super::Admin;
-use crate::client::ApiError;
+use crate::client::{ApiError, about_topic};
 
 /// A topic to be created.
 #[derive(Clone, Debug, Default)]
@@ -258,16 +258,7 @@ impl Admin {
 
     /// Describes a topic by id.
     pub async fn describe_topic_by_id(&self, id: Uuid) -> Result<TopicDescription, ApiError> {
-        let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                topic_id: id,
-                name: None,
-                ..MetadataRequestTopic::default()
-            }]),
-            allow_auto_topic_creation: false,
-            ..MetadataRequest::default()
-        };
-        let described = self.describe_by_metadata(&request).await?;
+        let described = self.describe_by_metadata(&about_topic(id)).await?;
         match described.into_iter().next() {
             Some((_, result)) => result,
             None => Err(ApiError::code(ErrorCode::UnknownTopicId)),
