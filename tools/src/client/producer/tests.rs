@@ -37,7 +37,7 @@ fn a_rewritten_header_is_as_valid_as_a_new_one() {
                     id: ProducerId(4242),
                     epoch: ProducerEpoch(3),
                 };
-                sealed.stamp(identity, Sequence(sequence));
+                sealed.stamp(identity, Sequence(sequence), sequence == 0);
                 let mut whole = Vec::new();
                 sealed.batch.put_head(&mut whole);
                 whole.extend_from_slice(sealed.batch.body());
