@@ -289,10 +289,27 @@ pub(crate) fn dispatch(
     Dispatched::Later(Box::pin(async move {
         place.come().await;
         let reply = match request.header.api_key {
-            ApiKey::Fetch => fetch::handle(shard, context, request).await,
             ApiKey::Metadata => metadata::answer(shard, context, request).await,
             _ => answer(shard, context, request).await,
         };
+        drop((place, timing));
+        reply
+    }))
+}
+
+/// Begins a fetch, which asks nothing of its [`Context`].
+pub(crate) fn dispatch_fetch(
+    shard: &Rc<Shard>,
+    turn: &Rc<Turn>,
+    _admitted: Admitted,
+    request: Request,
+) -> Dispatched {
+    let place = turn.place();
+    let timing = shard.metrics.time(&request);
+    let shard = Rc::clone(shard);
+    Dispatched::Later(Box::pin(async move {
+        place.come().await;
+        let reply = fetch::handle(shard, request).await;
         drop((place, timing));
         reply
     }))

@@ -37,7 +37,7 @@ use crate::metadata::{Delta, Image};
 use crate::metrics::sample::{Sample, Selection};
 use crate::partition::append::{AppendCall, Appended};
 use crate::partition::lookup::{Looked, LookupCall};
-use crate::partition::read::{FetchCall, Fetched};
+use crate::partition::read::{self, FetchCall};
 use crate::shard::logs::{Checkpoints, Opened};
 use crate::shard::moves::Relocate;
 use crate::shard::{LogOffsets, LogSize, control};
@@ -55,6 +55,8 @@ pub(crate) enum Request {
     Fetch(FetchCall),
     /// Data: end the wait of the fetch call with this number, from the same sender. Not answered.
     CancelFetch(u64),
+    /// Data: the fetch session of the same sender with this watch is over. Not answered.
+    Unwatch(u64),
     /// Data: offsets by timestamp or epoch, deletion of records.
     Lookup(LookupCall),
     /// Group: a request to the coordinator of one offsets partition.
@@ -106,8 +108,8 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// To [`Request::Append`], in the order of its parts.
     Appended(Vec<Appended>),
-    /// To [`Request::Fetch`], in the order of its parts.
-    Fetched(Vec<Fetched>),
+    /// To [`Request::Fetch`]: every part, or those with news.
+    Fetched(Vec<read::Answer>),
     /// To [`Request::Lookup`], in the order of its parts.
     Looked(Vec<Looked>),
     /// To [`Request::Group`].

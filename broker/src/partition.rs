@@ -15,9 +15,9 @@ pub(crate) mod append;
 pub(crate) mod lookup;
 pub(crate) mod read;
 pub(crate) mod readahead;
+pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 
 use corelog_runtime::{Instant, Notify};
 use corelog_storage::log::Log;
@@ -25,6 +25,7 @@ use corelog_storage::types::{LeaderEpoch, Offset, TopicId, TopicPartition};
 
 use crate::metrics::Traffic;
 use crate::shard::direct::DirectFile;
+use watch::Watcher;
 
 /// What a partition can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,8 @@ pub(crate) struct Partition {
     /// What the log's tail holds, as counted in the shard's sum.
     pub(crate) tail_bytes: Cell<usize>,
     pub(crate) traffic: Traffic,
-    parked: RefCell<Vec<Rc<Parked>>>,
+    /// Readers that are told of changes.
+    watchers: RefCell<Vec<Watcher>>,
 }
 
 impl Partition {
@@ -133,7 +135,7 @@ impl Partition {
             cache_piece: Cell::new(0),
             tail_bytes: Cell::new(0),
             traffic: Traffic::default(),
-            parked: RefCell::new(Vec::new()),
+            watchers: RefCell::new(Vec::new()),
         }
     }
 
@@ -151,7 +153,7 @@ impl Partition {
         self.log.borrow_mut().set_high_watermark(to);
         self.high_watermark.set(to);
         self.progress.notify_all();
-        self.parked.borrow_mut().retain(|parked| parked.fed(bytes));
+        self.watchers.borrow_mut().retain(|one| one.fed(bytes));
     }
 
     /// A write or file work was done: if the disk was full, is it no longer?
@@ -183,100 +185,58 @@ impl Partition {
         due
     }
 
-    /// Ends the partition's work: everyone who waits is told.
+    /// The log begins later than before: readers hear of it with their next fetch.
+    pub(crate) fn start_moved(&self) {
+        self.watchers.borrow_mut().retain(Watcher::mark);
+    }
+
+    /// Ends the partition's work: everyone who waits is told, and lets go of it.
     pub(crate) fn shut(&self, state: State) {
         self.state.set(state);
         self.progress.notify_all();
-        for parked in self.parked.borrow_mut().drain(..) {
-            parked.wake();
-        }
+        let watchers = self.watchers.take();
+        watchers.iter().for_each(Watcher::lost);
     }
 
-    /// Lets `parked` know of new data. Entries whose wait is over leave when data comes, or here.
-    pub(crate) fn park(&self, parked: &Rc<Parked>) {
-        let mut all = self.parked.borrow_mut();
-        if all.iter().any(|one| Rc::ptr_eq(one, parked)) {
-            return;
-        }
+    /// Lets a reader know of changes. Entries of readers that are gone leave when data comes, or here.
+    pub(crate) fn watch(&self, watcher: Watcher) {
+        let mut all = self.watchers.borrow_mut();
         if all.len() == all.capacity() {
-            all.retain(|one| one.waits());
+            all.retain(Watcher::is_current);
         }
-        all.push(Rc::clone(parked));
-    }
-}
-
-/// A reader that waits for data on one or more partitions of this shard.
-pub(crate) struct Parked {
-    /// Bytes still missing before the reader is served; 0 when it does not wait.
-    missing: Cell<u64>,
-    cancelled: Cell<bool>,
-    pub(crate) woken: Notify,
-}
-
-impl Parked {
-    pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self {
-            missing: Cell::new(0),
-            cancelled: Cell::new(false),
-            woken: Notify::new(),
-        })
-    }
-
-    /// Begins a wait for `missing` bytes.
-    pub(crate) fn rearm(&self, missing: u64) {
-        self.missing.set(missing.max(1));
-    }
-
-    /// Ends the wait without waking anyone.
-    pub(crate) fn disarm(&self) {
-        self.missing.set(0);
-    }
-
-    /// Ends this wait and all later ones: the reader answers with what is there.
-    pub(crate) fn cancel(&self) {
-        self.cancelled.set(true);
-        self.wake();
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
-    }
-
-    /// Ends the wait; the reader looks again.
-    fn wake(&self) {
-        self.missing.set(0);
-        self.woken.notify_all();
-    }
-
-    /// New bytes came; says whether the reader still waits.
-    fn fed(&self, bytes: u64) -> bool {
-        let missing = self.missing.get();
-        if missing == 0 {
-            return false;
-        }
-        if missing <= bytes {
-            self.wake();
-            return false;
-        }
-        self.missing.set(missing - bytes);
-        true
-    }
-
-    fn waits(&self) -> bool {
-        self.missing.get() > 0
+        all.push(watcher);
     }
 }
 
 /// The shard that owns partition `partition` of topic `topic_id`: a pure function of the two and
 /// the number of shards, so every shard knows it.
 pub(crate) fn owner(topic_id: TopicId, partition: i32, shards: usize) -> usize {
-    // FNV-1a; a topic id is random, a few of its bytes would do, but ids of tests are not.
-    let hash = topic_id
-        .0
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let place = hash.wrapping_add(u64::from(partition.unsigned_abs())) % shards as u64;
-    usize::try_from(place).expect("a remainder of the shard count fits")
+    Owners::of(topic_id, shards).of_partition(partition)
+}
+
+/// The shards that own the partitions of one topic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owners {
+    hash: u64,
+    shards: usize,
+}
+
+impl Owners {
+    pub(crate) fn of(topic_id: TopicId, shards: usize) -> Self {
+        // FNV-1a; a topic id is random, a few of its bytes would do, but ids of tests are not.
+        let hash = topic_id
+            .0
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+        Self { hash, shards }
+    }
+
+    /// See [`owner`].
+    pub(crate) fn of_partition(self, partition: i32) -> usize {
+        let sum = self.hash.wrapping_add(u64::from(partition.unsigned_abs()));
+        let place = sum % self.shards as u64;
+        usize::try_from(place).expect("a remainder of the shard count fits")
+    }
 }

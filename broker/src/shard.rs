@@ -48,8 +48,9 @@ use crate::handlers::{self, Context, Turn};
 use crate::mesh::{self, Mesh, Pending};
 use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::metrics::Metrics;
+use crate::partition::Partition;
 use crate::partition::readahead::{READS_AHEAD, Readahead};
-use crate::partition::{Parked, Partition};
+use crate::partition::watch::{Fetching, Watch};
 use crate::telemetry::{Software, Telemetry};
 use crate::txn::TxnSettings;
 use cache::CacheWindow;
@@ -148,7 +149,9 @@ pub(crate) struct Shard {
     /// would be taken for a new one.
     following: Semaphore,
     /// Fetches of other shards that wait here, by sender and call.
-    waiting_fetches: RefCell<Map<(usize, u64), Rc<Parked>>>,
+    waiting_fetches: RefCell<Map<(usize, u64), Fetching>>,
+    /// What fetch sessions have here, by the shard of their connection and their number there.
+    pub(crate) watches: RefCell<Map<(usize, u64), Rc<Watch>>>,
     /// Compresses small batches anew; large ones are, one at a time, elsewhere.
     pub(crate) transcoder: RefCell<Transcoder>,
     pub(crate) transcoding: Semaphore,
@@ -217,6 +220,7 @@ impl Shard {
             topic_configs: RefCell::default(),
             following: Semaphore::new(0),
             waiting_fetches: RefCell::default(),
+            watches: RefCell::default(),
             transcoder: RefCell::default(),
             transcoding: Semaphore::new(1),
             tail_bytes: Cell::new(0),
@@ -355,26 +359,30 @@ impl Shard {
                 let pending = self.append(append);
                 Box::pin(async move { mesh::Reply::Appended(pending.acknowledged().await) })
             }
-            mesh::Request::Fetch(fetch) => {
-                let parked = Parked::new();
+            mesh::Request::Fetch(mut fetch) => {
+                let fetching = self.begin_fetch(from, &mut fetch);
                 let key = call.map(|call| (from, call));
                 if let Some(key) = key {
                     self.waiting_fetches
                         .borrow_mut()
-                        .insert(key, Rc::clone(&parked));
+                        .insert(key, fetching.clone());
                 }
                 Box::pin(async move {
-                    let fetched = Rc::clone(&self).fetch(fetch, parked).await;
+                    let answers = Rc::clone(&self).fetch(fetch, fetching).await;
                     if let Some(key) = key {
                         self.waiting_fetches.borrow_mut().remove(&key);
                     }
-                    mesh::Reply::Fetched(fetched)
+                    mesh::Reply::Fetched(answers)
                 })
             }
             mesh::Request::CancelFetch(call) => {
-                if let Some(parked) = self.waiting_fetches.borrow().get(&(from, call)) {
-                    parked.cancel();
+                if let Some(fetching) = self.waiting_fetches.borrow().get(&(from, call)) {
+                    fetching.cancel();
                 }
+                return None;
+            }
+            mesh::Request::Unwatch(number) => {
+                self.unwatch(from, number);
                 return None;
             }
             mesh::Request::Lookup(lookup) => {
@@ -516,6 +524,9 @@ impl Service for Shard {
         let admitted = gate::admit(session, &request);
         if request.header.api_key == ApiKey::Produce {
             return handlers::produce::dispatch(self, &session.turn, admitted, request).await;
+        }
+        if request.header.api_key == ApiKey::Fetch {
+            return handlers::dispatch_fetch(self, &session.turn, admitted, request);
         }
         let context = Context {
             version: request.header.api_version,

@@ -13,7 +13,7 @@
 //! Known deviations: with several owning shards and `min_bytes` above 1, owners are asked again as
 //! each gets data; the sum decides, as in Kafka.
 //!
-//! Not here: sessions (`fetch/session.rs`), reading and waiting (`partition/read.rs`).
+//! Not here: sessions (`fetch/session.rs`), reading (`partition/read.rs`), what changed (`partition/watch.rs`).
 
 pub(crate) mod session;
 
@@ -26,19 +26,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use corelog_net::connection::{Reply, Request, Response, ResponseWriter};
-use corelog_net::wire::fetch::{FetchResponseWriter, FetchView, PartitionAnswer, Start};
+use corelog_net::wire::fetch::{self, FetchResponseWriter, FetchView, PartitionAnswer, Start};
 use corelog_net::wire::messages::fetch::AbortedTransaction;
 use corelog_net::wire::{EncodeError, ErrorCode, Uuid};
 use corelog_runtime::{File, Instant};
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
-use crate::handlers::Context;
 use crate::mesh;
-use crate::partition::read::{FetchCall, FetchPart, Fetched, Isolation, Payload};
-use crate::partition::{self, Parked};
+use crate::metadata::Image;
+use crate::partition;
+use crate::partition::read::{Answer, FetchCall, Fetched, Isolation, Payload};
+use crate::partition::watch::{Change, Fetching};
 use crate::shard::Shard;
-use session::{Kind, Resolved, TopicKey, Wanted};
+use session::{Ask, Locate, Step, TopicKey, Turn, Wanted};
 
 /// See the module's notes.
 pub(crate) const VERSIONS: RangeInclusive<i16> = 4..=18;
@@ -52,12 +53,11 @@ struct Asked {
 }
 
 /// Answers the fetch: its session step, its reads, its response.
-pub(crate) async fn handle(shard: Rc<Shard>, context: Context, request: Request) -> Reply {
-    let version = context.version;
+pub(crate) async fn handle(shard: Rc<Shard>, request: Request) -> Reply {
+    let version = request.header.api_version;
     let Ok(view) = FetchView::parse(request.body.clone(), version) else {
         return Reply::Close("a request that cannot be read");
     };
-    let by_id = version >= 13;
     if view.replica_id() >= 0 {
         // A follower; there is none on a single node.
         return refused(
@@ -83,52 +83,83 @@ pub(crate) async fn handle(shard: Rc<Shard>, context: Context, request: Request)
             ErrorCode::UnknownServerError,
         );
     }
-    let mut wanted = Vec::with_capacity(view.partition_count());
-    for topic in view.topics() {
-        let key = key(by_id, topic.name, topic.topic_id);
-        wanted.extend(topic.partitions.map(|part| {
-            let size_max = usize::try_from(part.max_bytes).unwrap_or(0);
-            Wanted::new(
-                key.clone(),
-                part.index,
-                Offset(part.fetch_offset),
-                LeaderEpoch(part.current_leader_epoch),
-                LeaderEpoch(part.last_fetched_epoch),
-                size_max,
-            )
-        }));
-    }
-    let mut forgotten = Vec::with_capacity(view.forgotten_count());
-    for topic in view.forgotten() {
-        let key = key(by_id, topic.name, topic.topic_id);
-        forgotten.extend(topic.partitions().map(|partition| (key.clone(), partition)));
-    }
     let now = corelog_runtime::now();
-    let resolved = shard.sessions.borrow_mut().resolve(
+    let wait = Duration::from_millis(u64::try_from(view.max_wait_ms()).unwrap_or(0));
+    let size_max = usize::try_from(view.max_bytes())
+        .unwrap_or(0)
+        .min(shard.settings.fetch_size_max);
+    let asked = Asked {
+        isolation,
+        // Nobody waits for more than would be sent.
+        size_min: usize::try_from(view.min_bytes()).unwrap_or(0).min(size_max),
+        size_max,
+        deadline: (!wait.is_zero() && view.min_bytes() > 0).then(|| now + wait),
+    };
+    let step = step(&shard, &view, now);
+    let_go(&shard).await;
+    match step {
+        Err(error) => session_refused(&request, error),
+        Ok(Step::Ended) => session_refused(&request, ErrorCode::None),
+        Ok(Step::Sessionless) => fetch_all(&shard, &request, &view, &asked).await,
+        Ok(Step::Turn(turn)) => fetch_news(&shard, &request, turn, &asked).await,
+    }
+}
+
+/// What the request asks of its session.
+fn step(shard: &Shard, view: &FetchView, now: Instant) -> Result<Step, ErrorCode> {
+    let by_id = view.version() >= 13;
+    let image = shard.image();
+    let atlas = Atlas {
+        image: &image,
+        shards: shard.shards,
+    };
+    let wanted = view.topics().flat_map(|topic| {
+        let key = key(by_id, topic.name, topic.topic_id);
+        topic
+            .partitions
+            .map(move |part| (key.clone(), wanted(&part)))
+    });
+    let forgotten = view.forgotten().flat_map(|topic| {
+        let key = key(by_id, topic.name, topic.topic_id);
+        topic
+            .partitions()
+            .map(move |partition| (key.clone(), partition))
+    });
+    shard.sessions.borrow_mut().step(
         now,
         (view.session_id(), view.session_epoch()),
         by_id,
+        view.partition_count(),
         wanted,
-        forgotten.into_iter(),
+        forgotten,
+        &atlas,
         corelog_runtime::random,
-    );
-    let resolved = match resolved {
-        Ok(resolved) => resolved,
-        Err(error) => return session_refused(&request, error),
-    };
-    let wait = Duration::from_millis(u64::try_from(view.max_wait_ms()).unwrap_or(0));
-    let asked = Asked {
-        isolation,
-        size_min: usize::try_from(view.min_bytes()).unwrap_or(0),
-        size_max: usize::try_from(view.max_bytes())
-            .unwrap_or(0)
-            .min(shard.settings.fetch_size_max),
-        deadline: (!wait.is_zero() && view.min_bytes() > 0).then(|| now + wait),
-    };
-    drop(view);
-    let mut fetched = gather(&shard, &resolved.wanted, by_id, &asked).await;
-    cut(&mut fetched, asked.size_max);
-    answer(&shard, &request, &resolved, fetched)
+    )
+}
+
+/// Tells the owners of sessions that are over.
+async fn let_go(shard: &Shard) {
+    loop {
+        let over = shard.sessions.borrow_mut().over();
+        let Some((owner, watch)) = over else {
+            return;
+        };
+        if owner == shard.index {
+            shard.unwatch(owner, watch);
+        } else {
+            shard.mesh.post(owner, mesh::Request::Unwatch(watch)).await;
+        }
+    }
+}
+
+fn wanted(part: &fetch::Partition) -> Wanted {
+    Wanted {
+        partition: part.index,
+        offset: Offset(part.fetch_offset),
+        current_leader_epoch: LeaderEpoch(part.current_leader_epoch),
+        last_fetched_epoch: LeaderEpoch(part.last_fetched_epoch),
+        size_max: usize::try_from(part.max_bytes).unwrap_or(0),
+    }
 }
 
 fn key(by_id: bool, name: &str, id: Uuid) -> TopicKey {
@@ -136,6 +167,29 @@ fn key(by_id: bool, name: &str, id: Uuid) -> TopicKey {
         TopicKey::Id(TopicId(id.0))
     } else {
         TopicKey::Name(name.into())
+    }
+}
+
+/// Where partitions are, by the metadata.
+struct Atlas<'a> {
+    image: &'a Image,
+    shards: usize,
+}
+
+impl Locate for Atlas<'_> {
+    fn locate(&self, topic: &TopicKey, partition: i32) -> Result<(TopicId, usize), ErrorCode> {
+        let found = match topic {
+            TopicKey::Name(name) => self.image.topic(name),
+            TopicKey::Id(id) => self.image.topic_by_id(Uuid(id.0)),
+        };
+        match found {
+            Some(found) if found.partition(partition).is_some() => {
+                let id = TopicId(found.id.0);
+                Ok((id, partition::owner(id, partition, self.shards)))
+            }
+            None if matches!(topic, TopicKey::Id(_)) => Err(ErrorCode::UnknownTopicId),
+            _ => Err(ErrorCode::UnknownTopicOrPartition),
+        }
     }
 }
 
@@ -193,50 +247,41 @@ fn finished(frame: ResponseWriter, written: Result<(), EncodeError>) -> Reply {
     }
 }
 
+/// One partition of a response.
+struct Line<'a> {
+    /// As its topic is named: by name or by id.
+    topic: (&'a str, Uuid),
+    partition: i32,
+    fetched: &'a mut Fetched,
+}
+
 /// Puts the response together: heads are written, records go by reference.
 // HOT: one buffer for all heads; records are never copied
-fn answer(shard: &Shard, request: &Request, resolved: &Resolved, fetched: Vec<Fetched>) -> Reply {
+fn answer(request: &Request, session: i32, mut lines: SmallVec<[Line<'_>; 8]>) -> Reply {
     let version = request.header.api_version;
-    let news = tell(shard, resolved, &fetched);
-    // Partitions of a topic stand together in the request, mostly; a topic may come again.
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (place, told) in news.iter().enumerate() {
-        if !told {
-            continue;
-        }
+    // Partitions of a topic stand together, mostly; a topic may come again.
+    let mut runs: SmallVec<[Range<usize>; 8]> = SmallVec::new();
+    for (place, line) in lines.iter().enumerate() {
         match runs.last_mut() {
-            Some(run)
-                if run.end == place
-                    && resolved.wanted[run.start].topic == resolved.wanted[place].topic =>
-            {
-                run.end += 1;
-            }
+            Some(run) if is_same(lines[run.start].topic, line.topic) => run.end += 1,
             _ => runs.push(place..place + 1),
         }
     }
-    let told: usize = runs.iter().map(Range::len).sum();
-    let mut head = Vec::with_capacity(32 + 40 * runs.len() + 64 * told);
-    let mut gaps = Vec::with_capacity(told);
+    let mut head = Vec::with_capacity(32 + 40 * runs.len() + 64 * lines.len());
+    let mut gaps = Vec::with_capacity(lines.len());
     let written = (|| {
         let start = Start {
             throttle_time_ms: 0,
             error_code: ErrorCode::None,
-            session_id: if version >= 7 {
-                resolved.kind.session()
-            } else {
-                0
-            },
+            session_id: if version >= 7 { session } else { 0 },
             topic_count: runs.len(),
         };
         let mut writer = FetchResponseWriter::new(&mut head, &mut gaps, version, start)?;
         for run in &runs {
-            let (name, id) = match &resolved.wanted[run.start].topic {
-                TopicKey::Name(name) => (&**name, Uuid::ZERO),
-                TopicKey::Id(id) => ("", Uuid(id.0)),
-            };
+            let (name, id) = lines[run.start].topic;
             writer.topic(name, id, run.len())?;
-            for place in run.clone() {
-                let one = &fetched[place];
+            for line in &lines[run.clone()] {
+                let one = &*line.fetched;
                 let aborted: Option<Vec<_>> = one.aborted.as_ref().map(|all| {
                     let aborted = |&(producer_id, first_offset): &(i64, i64)| AbortedTransaction {
                         producer_id,
@@ -252,7 +297,7 @@ fn answer(shard: &Shard, request: &Request, resolved: &Resolved, fetched: Vec<Fe
                     diverging_epoch: one.diverging.map(|(epoch, end)| (epoch.0, end.0)),
                     aborted_transactions: aborted.as_deref(),
                     records_size: Some(one.records.size()),
-                    ..PartitionAnswer::error(resolved.wanted[place].partition, one.error)
+                    ..PartitionAnswer::error(line.partition, one.error)
                 })?;
             }
         }
@@ -264,11 +309,10 @@ fn answer(shard: &Shard, request: &Request, resolved: &Resolved, fetched: Vec<Fe
     );
     let head = Bytes::from(head);
     let mut from = 0;
-    let mut payloads = fetched
-        .into_iter()
-        .zip(&news)
-        .filter(|(one, told)| **told && one.records.size() > 0)
-        .map(|(one, _)| one.records);
+    let mut payloads = lines
+        .iter_mut()
+        .filter(|line| line.fetched.records.size() > 0)
+        .map(|line| std::mem::replace(&mut line.fetched.records, Payload::Empty));
     for gap in &gaps {
         if gap.size == 0 {
             continue;
@@ -291,159 +335,305 @@ fn answer(shard: &Shard, request: &Request, resolved: &Resolved, fetched: Vec<Fe
     finished(frame, written)
 }
 
-/// Which partitions the response names: all, or in an incremental session those with news.
-fn tell(shard: &Shard, resolved: &Resolved, fetched: &[Fetched]) -> Vec<bool> {
-    if resolved.kind == Kind::Sessionless {
-        return vec![true; fetched.len()];
-    }
-    let session = resolved.kind.session();
-    let incremental = matches!(resolved.kind, Kind::Incremental { .. });
-    let mut sessions = shard.sessions.borrow_mut();
-    let mut served = Vec::new();
-    let news = resolved.wanted.iter().zip(fetched).map(|(wanted, one)| {
-        let data = one.records.size() > 0 || one.is_urgent();
-        if one.records.size() > 0 {
-            served.push((wanted.topic.clone(), wanted.partition));
-        }
-        let news = sessions.tell(
-            session,
-            wanted,
-            one.high_watermark,
-            one.log_start_offset,
-            data,
-        );
-        news || !incremental
-    });
-    let news = news.collect();
-    sessions.rotate(session, &served);
-    news
+/// Whether two lines are of one topic. Strings that are the same or empty are not compared: the empty one lies at an address
+/// without memory, and comparing nothing there costs a processor with masked loads 100 ns.
+fn is_same(one: (&str, Uuid), other: (&str, Uuid)) -> bool {
+    let is_same_name = std::ptr::eq(one.0, other.0) || (one.0.is_empty() && other.0.is_empty());
+    one.1 == other.1 && (is_same_name || one.0 == other.0)
 }
 
-/// Where each wanted partition is asked: the shard and the place in its call, or why not.
+/// Where a partition of the request is asked: the owner and the place in its call, or why not.
+#[derive(Clone, Copy)]
 enum Place {
     Refused(ErrorCode),
-    At { call: usize, part: usize },
+    At { ask: usize, place: usize },
 }
 
-/// Asks every owner; with a deadline, until there is enough, something to tell, or no time left.
-async fn gather(shard: &Rc<Shard>, wanted: &[Wanted], by_id: bool, asked: &Asked) -> Vec<Fetched> {
+/// A fetch without a session: everything that the request names is read and answered.
+async fn fetch_all(shard: &Rc<Shard>, request: &Request, view: &FetchView, asked: &Asked) -> Reply {
+    let by_id = view.version() >= 13;
+    let mut asks: SmallVec<[Ask; 2]> = SmallVec::new();
+    let mut places: SmallVec<[Place; 8]> = SmallVec::with_capacity(view.partition_count());
     let image = shard.image();
-    let mut calls: SmallVec<[(usize, Vec<FetchPart>); 2]> = SmallVec::new();
-    let mut places = Vec::with_capacity(wanted.len());
-    for one in wanted {
-        let topic = match &one.topic {
-            TopicKey::Name(name) => image.topic(name),
-            TopicKey::Id(id) => image.topic_by_id(Uuid(id.0)),
+    for topic in view.topics() {
+        let found = if by_id {
+            image.topic_by_id(topic.topic_id)
+        } else {
+            image.topic(topic.name)
         };
-        let Some(topic) = topic.filter(|topic| topic.partition(one.partition).is_some()) else {
-            places.push(Place::Refused(match (topic, by_id) {
-                (None, true) => ErrorCode::UnknownTopicId,
-                _ => ErrorCode::UnknownTopicOrPartition,
-            }));
-            continue;
-        };
-        let owner = partition::owner(TopicId(topic.id.0), one.partition, shard.shards);
-        let call = calls
-            .iter()
-            .position(|(at, _)| *at == owner)
-            .unwrap_or_else(|| {
-                calls.push((owner, Vec::new()));
-                calls.len() - 1
+        let owners = found.map(|found| {
+            let id = TopicId(found.id.0);
+            (found, id, partition::Owners::of(id, shard.shards))
+        });
+        for part in topic.partitions {
+            let known = owners.filter(|(found, ..)| found.partition(part.index).is_some());
+            let Some((_, id, owners)) = known else {
+                places.push(Place::Refused(match (found, by_id) {
+                    (None, true) => ErrorCode::UnknownTopicId,
+                    _ => ErrorCode::UnknownTopicOrPartition,
+                }));
+                continue;
+            };
+            let owner = owners.of_partition(part.index);
+            let known = asks.iter().position(|one| one.owner == owner);
+            let ask = known.unwrap_or_else(|| {
+                asks.push(Ask {
+                    owner,
+                    changes: Vec::new(),
+                });
+                asks.len() - 1
             });
-        places.push(Place::At {
-            call,
-            part: calls[call].1.len(),
-        });
-        calls[call].1.push(FetchPart {
-            topic_id: TopicId(topic.id.0),
-            partition: one.partition,
-            offset: one.offset,
-            current_leader_epoch: one.current_leader_epoch,
-            last_fetched_epoch: one.last_fetched_epoch,
-            size_max: one.size_max,
-        });
+            let changes = &mut asks[ask].changes;
+            let place = changes.len();
+            places.push(Place::At { ask, place });
+            let number = u32::try_from(place).expect("a frame holds fewer partitions");
+            changes.push(Change::Set(number, wanted(&part).of(id)));
+        }
     }
-    if calls.is_empty() {
-        return refusals(places);
-    }
-    // Partitions that are unknown here are told with the rest; they do not end the wait, as in Kafka.
-    let deadline = asked.deadline;
-    let mut answers = if let [(owner, parts)] = &mut calls[..] {
-        let parts = std::mem::take(parts);
-        vec![
-            start(shard, *owner, parts, asked, asked.size_min, deadline)
-                .await
-                .answer
-                .await,
-        ]
-    } else {
-        ask_all(shard, &calls, asked, deadline).await
+    drop(image);
+    let gathering = Gathering {
+        watch: None,
+        all: true,
+        asked,
     };
-    places
-        .into_iter()
-        .map(|place| match place {
-            Place::Refused(error) => Fetched::refused(error),
-            Place::At { call, part } => match answers[call].get_mut(part) {
-                Some(fetched) => std::mem::replace(fetched, Fetched::refused(ErrorCode::None)),
-                None => Fetched::refused(ErrorCode::NotLeaderOrFollower),
-            },
-        })
-        .collect()
+    // Partitions that are unknown here are told with the rest; they do not end the wait, as in Kafka.
+    let mut answers = gathering.gather(shard, &mut asks).await;
+    let mut found: SmallVec<[Fetched; 1]> = SmallVec::with_capacity(places.len());
+    found.extend(places.iter().map(|place| match *place {
+        Place::Refused(error) => Fetched::refused(error),
+        Place::At { ask, place } => match answers[ask].get_mut(place) {
+            Some(answer) => {
+                std::mem::replace(&mut answer.fetched, Fetched::refused(ErrorCode::None))
+            }
+            None => Fetched::refused(ErrorCode::NotLeaderOrFollower),
+        },
+    }));
+    let mut left = found.iter_mut();
+    let mut lines = SmallVec::with_capacity(places.len());
+    for topic in view.topics() {
+        let named = (topic.name, topic.topic_id);
+        for (part, fetched) in topic.partitions.zip(&mut left) {
+            lines.push(Line {
+                topic: named,
+                partition: part.index,
+                fetched,
+            });
+        }
+    }
+    cut(&mut lines, asked.size_max);
+    answer(request, 0, lines)
 }
 
-/// The answers when there is nobody to ask.
-fn refusals(places: Vec<Place>) -> Vec<Fetched> {
-    let error = |place| match place {
-        Place::Refused(error) => Fetched::refused(error),
-        Place::At { .. } => Fetched::refused(ErrorCode::NotLeaderOrFollower),
+/// A fetch of a session: what is news is answered; with its first request, everything.
+async fn fetch_news(shard: &Rc<Shard>, request: &Request, mut turn: Turn, asked: &Asked) -> Reply {
+    let gathering = Gathering {
+        watch: Some(turn.watch),
+        all: turn.is_first,
+        asked,
     };
-    places.into_iter().map(error).collect()
+    let mut answers = gathering.gather(shard, &mut turn.asks).await;
+    let mut sessions = shard.sessions.borrow_mut();
+    let session = match sessions.resume(&turn) {
+        Ok(session) => session,
+        Err(error) => return session_refused(request, error),
+    };
+    let refused = |(slot, error)| Answer {
+        place: slot,
+        fetched: Fetched::refused(error),
+    };
+    let lost: Vec<Answer> = session.lost().map(refused).collect();
+    // Every owner comes first in turn: together they may have read more than is sent.
+    let count = answers.len().max(1);
+    let first = turn.number() % count;
+    let image = shard.image();
+    for (ask, answers) in turn.asks.iter().zip(&mut answers) {
+        for answer in answers.iter_mut() {
+            // From here on a place is a slot of the session.
+            let Some(slot) = session.slot(ask.owner, answer.place) else {
+                continue;
+            };
+            answer.place = slot;
+            if answer.fetched.error == ErrorCode::UnknownTopicOrPartition {
+                if let (TopicKey::Id(id), _) = session.name(slot)
+                    && image.topic_by_id(Uuid(id.0)).is_none()
+                {
+                    answer.fetched.error = ErrorCode::UnknownTopicId;
+                }
+                session.lose(slot, answer.fetched.error);
+            }
+        }
+    }
+    answers.rotate_left(first);
+    answers.push(lost);
+    let session = &*session;
+    let mut lines = SmallVec::new();
+    for answer in answers.iter_mut().flatten() {
+        let (topic, partition) = session.name(answer.place);
+        lines.push(Line {
+            topic: match topic {
+                TopicKey::Name(name) => (&**name, Uuid::ZERO),
+                TopicKey::Id(id) => ("", Uuid(id.0)),
+            },
+            partition,
+            fetched: &mut answer.fetched,
+        });
+    }
+    cut(&mut lines, asked.size_max);
+    answer(request, turn.session, lines)
+}
+
+/// How owners are asked.
+struct Gathering<'a> {
+    /// The session's number to them.
+    watch: Option<u64>,
+    /// They answer every part.
+    all: bool,
+    asked: &'a Asked,
 }
 
 /// A question to one owner that is under way.
 struct Waiting {
     owner: usize,
-    answer: Pin<Box<dyn Future<Output = Vec<Fetched>>>>,
-    answered: Option<Vec<Fetched>>,
+    answer: Pin<Box<dyn Future<Output = Vec<Answer>>>>,
+    answered: Option<Vec<Answer>>,
     cancel: Cancel,
 }
 
 /// How its wait is ended.
 enum Cancel {
-    Here(Rc<Parked>),
+    Here(Fetching),
     There(u64),
+    Never,
 }
 
-async fn start(
-    shard: &Rc<Shard>,
-    owner: usize,
-    parts: Vec<FetchPart>,
-    asked: &Asked,
-    size_min: usize,
-    deadline: Option<Instant>,
-) -> Waiting {
-    let call = FetchCall {
-        parts,
-        isolation: asked.isolation,
-        size_max: asked.size_max,
-        size_min,
-        deadline,
-    };
+impl Gathering<'_> {
+    /// Asks every owner; with a deadline, until there is enough, something to tell, or no time left.
+    async fn gather(&self, shard: &Rc<Shard>, asks: &mut [Ask]) -> Vec<Vec<Answer>> {
+        match asks {
+            [] => Vec::new(),
+            [Ask { owner, changes }] => {
+                let changes = std::mem::take(changes);
+                let mut call = self.call(changes, self.asked.size_min, self.asked.deadline);
+                if *owner == shard.index {
+                    let fetching = shard.begin_fetch(*owner, &mut call);
+                    return vec![Rc::clone(shard).fetch(call, fetching).await];
+                }
+                vec![start(shard, *owner, call).await.answer.await]
+            }
+            _ => self.gather_from_several(shard, asks).await,
+        }
+    }
+
+    fn call(&self, changes: Vec<Change>, size_min: usize, deadline: Option<Instant>) -> FetchCall {
+        FetchCall {
+            watch: self.watch,
+            all: self.all,
+            changes,
+            isolation: self.asked.isolation,
+            size_max: self.asked.size_max,
+            size_min,
+            deadline,
+        }
+    }
+
+    /// Asks several owners. Each waits for its share of the bytes still missing: if together they got
+    /// enough, at least one got its share, and then the sum decides.
+    async fn gather_from_several(&self, shard: &Rc<Shard>, asks: &mut [Ask]) -> Vec<Vec<Answer>> {
+        let deadline = self.asked.deadline;
+        let share = match deadline {
+            Some(_) => self.asked.size_min.div_ceil(asks.len()),
+            None => 0,
+        };
+        let mut shares: SmallVec<[usize; 2]> = smallvec![share; asks.len()];
+        let mut before: Vec<Vec<Answer>> = Vec::new();
+        loop {
+            let mut waiting = Vec::with_capacity(asks.len());
+            for (ask, size_min) in asks.iter_mut().zip(&shares) {
+                // A session keeps its parts at their owners; else they are told again, if there may be an again.
+                let is_told_once =
+                    self.watch.is_some() || deadline.is_none() || self.asked.size_min <= 1;
+                let changes = if is_told_once {
+                    std::mem::take(&mut ask.changes)
+                } else {
+                    ask.changes.clone()
+                };
+                let call = self.call(changes, *size_min, deadline);
+                waiting.push(start(shard, ask.owner, call).await);
+            }
+            first(&mut waiting).await;
+            for one in waiting.iter().filter(|one| one.answered.is_none()) {
+                match &one.cancel {
+                    Cancel::Here(fetching) => fetching.cancel(),
+                    Cancel::There(call) => {
+                        shard
+                            .mesh
+                            .post(one.owner, mesh::Request::CancelFetch(*call))
+                            .await;
+                    }
+                    Cancel::Never => {}
+                }
+            }
+            let mut answers = Vec::with_capacity(asks.len() + 1);
+            for one in waiting {
+                answers.push(match one.answered {
+                    Some(answered) => answered,
+                    None => one.answer.await,
+                });
+            }
+            if !self.all {
+                for (before, answers) in before.drain(..).zip(&mut answers) {
+                    keep_news(before, answers);
+                }
+            }
+            let size = |all: &[Answer]| {
+                let sizes = all.iter().map(|one| one.fetched.records.size());
+                sizes.sum::<usize>()
+            };
+            let total: usize = answers.iter().map(|all| size(all)).sum();
+            let urgent = answers.iter().flatten().any(|one| one.fetched.is_urgent());
+            let Some(deadline) = deadline else {
+                return answers;
+            };
+            if total >= self.asked.size_min || urgent || corelog_runtime::now() >= deadline {
+                return answers;
+            }
+            let share = (self.asked.size_min - total).div_ceil(asks.len());
+            for (shares, all) in shares.iter_mut().zip(&answers) {
+                *shares = size(all) + share;
+            }
+            before = answers;
+        }
+    }
+}
+
+/// What an owner told before and does not tell again, because to the owner it is told: news without records.
+fn keep_news(before: Vec<Answer>, answers: &mut Vec<Answer>) {
+    let is_kept = |one: &Answer| one.fetched.records.size() == 0 && !one.fetched.is_urgent();
+    if !before.iter().any(is_kept) {
+        return;
+    }
+    let mut again: Vec<u32> = answers.iter().map(|one| one.place).collect();
+    again.sort_unstable();
+    let kept = before
+        .into_iter()
+        .filter(|one| is_kept(one) && again.binary_search(&one.place).is_err());
+    answers.extend(kept);
+}
+
+async fn start(shard: &Rc<Shard>, owner: usize, mut call: FetchCall) -> Waiting {
     let (answer, cancel): (Pin<Box<dyn Future<Output = _>>>, _) = if owner == shard.index {
-        let parked = Parked::new();
-        (
-            Box::pin(Rc::clone(shard).fetch(call, Rc::clone(&parked))),
-            Cancel::Here(parked),
-        )
+        let fetching = shard.begin_fetch(owner, &mut call);
+        let answer = Rc::clone(shard).fetch(call, fetching.clone());
+        (Box::pin(answer), Cancel::Here(fetching))
     } else {
         let pending = shard.mesh.start(owner, mesh::Request::Fetch(call)).await;
         let cancel = match &pending {
             mesh::Pending::There { call, .. } => Cancel::There(*call),
-            mesh::Pending::Here(_) => Cancel::Here(Parked::new()),
+            mesh::Pending::Here(_) => Cancel::Never,
         };
         let answer = async move {
             match pending.reply().await {
-                mesh::Reply::Fetched(fetched) => fetched,
+                mesh::Reply::Fetched(answers) => answers,
                 _ => Vec::new(),
             }
         };
@@ -454,56 +644,6 @@ async fn start(
         answer,
         answered: None,
         cancel,
-    }
-}
-
-/// Asks several owners. Each waits for its share of the bytes still missing: if together they got
-/// enough, at least one got its share, and then the sum decides.
-async fn ask_all(
-    shard: &Rc<Shard>,
-    calls: &[(usize, Vec<FetchPart>)],
-    asked: &Asked,
-    deadline: Option<Instant>,
-) -> Vec<Vec<Fetched>> {
-    let mut shares = vec![(0, None); calls.len()];
-    loop {
-        let mut waiting = Vec::with_capacity(calls.len());
-        for ((owner, parts), (size_min, deadline)) in calls.iter().zip(&shares) {
-            waiting.push(start(shard, *owner, parts.clone(), asked, *size_min, *deadline).await);
-        }
-        first(&mut waiting).await;
-        for one in waiting.iter().filter(|one| one.answered.is_none()) {
-            match &one.cancel {
-                Cancel::Here(parked) => parked.cancel(),
-                Cancel::There(call) => {
-                    shard
-                        .mesh
-                        .post(one.owner, mesh::Request::CancelFetch(*call))
-                        .await;
-                }
-            }
-        }
-        let mut answers = Vec::with_capacity(calls.len());
-        for one in waiting {
-            answers.push(match one.answered {
-                Some(answered) => answered,
-                None => one.answer.await,
-            });
-        }
-        let size =
-            |fetched: &[Fetched]| fetched.iter().map(|one| one.records.size()).sum::<usize>();
-        let total: usize = answers.iter().map(|fetched| size(fetched)).sum();
-        let urgent = answers.iter().flatten().any(Fetched::is_urgent);
-        let Some(deadline) = deadline else {
-            return answers;
-        };
-        if total >= asked.size_min || urgent || corelog_runtime::now() >= deadline {
-            return answers;
-        }
-        let share = (asked.size_min - total).div_ceil(calls.len());
-        for (shares, fetched) in shares.iter_mut().zip(&answers) {
-            *shares = (size(fetched) + share, Some(deadline));
-        }
     }
 }
 
@@ -524,12 +664,12 @@ async fn first(waiting: &mut [Waiting]) {
 
 /// Keeps the response within its limit: what the owners together read too much is left for the next
 /// fetch. The first records stay, however large.
-fn cut(fetched: &mut [Fetched], size_max: usize) {
+fn cut(lines: &mut [Line<'_>], size_max: usize) {
     let mut size = 0;
-    for one in fetched {
-        let more = one.records.size();
+    for line in lines {
+        let more = line.fetched.records.size();
         if size > 0 && size + more > size_max {
-            one.records = Payload::Empty;
+            line.fetched.records = Payload::Empty;
         } else {
             size += more;
         }

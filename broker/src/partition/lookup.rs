@@ -135,6 +135,7 @@ impl Shard {
                     return Looked::refused(ErrorCode::OffsetOutOfRange);
                 }
                 let start = partition.log.borrow_mut().delete_records_before(offset);
+                partition.start_moved();
                 Looked::found(start, -1, None)
             }
         }

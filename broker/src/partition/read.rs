@@ -5,10 +5,11 @@
 //! Invariants:
 //! 1. Nothing at or beyond the bound of the isolation level (high watermark, last stable offset)
 //!    leaves the shard.
-//! 2. A reader waits on its partitions by [`Parked`]; it is woken by data, by its deadline, by
-//!    cancellation or by the partition's end, and then reads again. Nothing polls.
+//! 2. A reader is woken by data, by its deadline, by cancellation or by a partition's end, and then looks at
+//!    what changed. Nothing polls.
 //!
-//! Not here: sessions and the response (`handlers/fetch.rs`, on the connection's shard).
+//! Not here: what changed and who waits (`watch.rs`), sessions and the response (`handlers/fetch.rs`, on the
+//! connection's shard).
 
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -25,7 +26,8 @@ use corelog_storage::producer::AbortedTransaction;
 use corelog_storage::types::{LeaderEpoch, Offset, TopicId};
 use smallvec::SmallVec;
 
-use crate::partition::{Parked, Partition, State};
+use crate::partition::watch::{Change, Fetching, Watch};
+use crate::partition::{Partition, State};
 use crate::shard::Shard;
 
 /// File ranges up to this size are read and sent; `sendfile` costs more than the copy for them.
@@ -55,18 +57,23 @@ impl Isolation {
 
 /// Partitions of one shard to read from.
 pub(crate) struct FetchCall {
-    pub(crate) parts: Vec<FetchPart>,
+    /// The fetch session's number on the sender's shard; `None`: the parts are this fetch's alone.
+    pub(crate) watch: Option<u64>,
+    /// Every part is answered, not only those with news.
+    pub(crate) all: bool,
+    /// To the parts there are.
+    pub(crate) changes: Vec<Change>,
     pub(crate) isolation: Isolation,
     /// The most to read over all parts; the first record batch may exceed it.
     pub(crate) size_max: usize,
-    /// Wait until this many bytes are there or…
+    /// Wait until this many bytes are there, at most `size_max`, or…
     pub(crate) size_min: usize,
     /// …until then. `None`: answer with what is there.
     pub(crate) deadline: Option<Instant>,
 }
 
 /// One partition to read from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FetchPart {
     pub(crate) topic_id: TopicId,
     pub(crate) partition: i32,
@@ -76,6 +83,25 @@ pub(crate) struct FetchPart {
     /// -1: the client does not know.
     pub(crate) last_fetched_epoch: LeaderEpoch,
     pub(crate) size_max: usize,
+}
+
+impl FetchPart {
+    /// Of a place where nothing is.
+    pub(crate) const NONE: Self = Self {
+        topic_id: TopicId([0; 16]),
+        partition: -1,
+        offset: Offset(0),
+        current_leader_epoch: LeaderEpoch::NONE,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        size_max: 0,
+    };
+}
+
+/// What was read at one place of a call.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) place: u32,
+    pub(crate) fetched: Fetched,
 }
 
 /// What was read from one partition.
@@ -90,6 +116,8 @@ pub(crate) struct Fetched {
     /// Aborted transactions in the range, with their first offsets; `None` for `read_uncommitted`.
     pub(crate) aborted: Option<Vec<(i64, i64)>>,
     pub(crate) records: Payload,
+    /// The reader has all it may see: nothing more is there until the partition changes.
+    pub(crate) at_end: bool,
 }
 
 /// Where the records are.
@@ -128,110 +156,161 @@ impl Fetched {
             diverging: None,
             aborted: None,
             records: Payload::Empty,
+            at_end: false,
         }
     }
-}
 
-impl Fetched {
     /// Must the reader be told at once, data or not?
     pub(crate) fn is_urgent(&self) -> bool {
         self.error != ErrorCode::None || self.diverging.is_some()
     }
 }
 
+/// What a fetch has found so far.
+#[derive(Default)]
+struct Found {
+    answers: Vec<Answer>,
+    /// Bytes of records in them.
+    size: usize,
+    /// One of them is to be told at once.
+    urgent: bool,
+}
+
+/// How a read that was begun goes on.
+struct Rest {
+    limit: usize,
+    /// The first batch is read whole, however large.
+    first: bool,
+    /// Nothing from here on is read.
+    bound: Offset,
+    read: Result<Read, ReadError>,
+}
+
 impl Shard {
-    /// Reads every part; where there is less than asked for, waits for more.
-    pub(crate) async fn fetch(self: Rc<Self>, call: FetchCall, parked: Rc<Parked>) -> Vec<Fetched> {
-        let fetched = self.fetch_enough(&call, &parked).await;
-        for (part, fetched) in call.parts.iter().zip(&fetched) {
-            let size = fetched.records.size() as u64;
-            if size > 0 {
-                self.metrics.traffic.bytes_out.add(size);
-                if let Some(partition) = self.partition(part.topic_id, part.partition) {
-                    partition.traffic.bytes_out.add(size);
-                }
-            } else if fetched.error != ErrorCode::None {
-                self.count_failed(part);
+    /// Fixes the place of a fetch among those of its session.
+    pub(crate) fn begin_fetch(&self, from: usize, call: &mut FetchCall) -> Fetching {
+        match call.watch {
+            None => Watch::new(false).begin(call),
+            Some(number) => {
+                let watch = Rc::clone(
+                    self.watches
+                        .borrow_mut()
+                        .entry((from, number))
+                        .or_insert_with(|| Watch::new(true)),
+                );
+                watch.begin(call)
             }
         }
-        fetched
+    }
+
+    /// A fetch session of a shard is over.
+    pub(crate) fn unwatch(&self, from: usize, number: u64) {
+        let watch = self.watches.borrow_mut().remove(&(from, number));
+        if let Some(watch) = watch {
+            watch.end();
+        }
+    }
+
+    /// Reads what is worth a look; where there is less than asked for, waits for more.
+    // HOT: parts that did not change are not looked at
+    pub(crate) async fn fetch(self: Rc<Self>, call: FetchCall, fetching: Fetching) -> Vec<Answer> {
+        let watch = &fetching.watch;
+        let mut found = Found {
+            answers: Vec::with_capacity(if call.all { watch.expected() } else { 0 }),
+            ..Found::default()
+        };
+        let mut is_late = false;
+        loop {
+            self.look_over(&call, &fetching, &mut found).await;
+            let Some(deadline) = call.deadline else {
+                break;
+            };
+            let is_enough = found.size >= call.size_min || found.urgent;
+            if is_enough || is_late || fetching.is_cancelled() {
+                break;
+            }
+            // Between the looks and this line nothing else ran on the shard unless a look itself waited (a cold lookup);
+            // what came in unseen then is ready.
+            if watch.waits(call.size_min - found.size) {
+                let woken = corelog_runtime::timeout_at(deadline, watch.woken.notified()).await;
+                is_late = woken.is_none();
+            }
+        }
+        watch.rests();
+        for one in &found.answers {
+            let size = one.fetched.records.size() as u64;
+            if size > 0 {
+                self.metrics.traffic.bytes_out.add(size);
+                if let Some(partition) = watch.partition(one.place) {
+                    partition.traffic.bytes_out.add(size);
+                }
+            } else if one.fetched.error != ErrorCode::None {
+                self.count_failed(watch.partition(one.place));
+            }
+        }
+        found.answers
     }
 
     #[cold]
-    fn count_failed(&self, part: &FetchPart) {
+    fn count_failed(&self, partition: Option<Rc<Partition>>) {
         self.metrics.traffic.failed_fetches.add(1);
-        if let Some(partition) = self.partition(part.topic_id, part.partition) {
+        if let Some(partition) = partition {
             partition.traffic.failed_fetches.add(1);
         }
     }
 
-    async fn fetch_enough(&self, call: &FetchCall, parked: &Rc<Parked>) -> Vec<Fetched> {
+    /// One pass over the parts that are ready. What a part had before is replaced.
+    async fn look_over(&self, call: &FetchCall, fetching: &Fetching, found: &mut Found) {
+        let Fetching { watch, number } = fetching;
         loop {
-            let (fetched, size, failed) = self.read(call).await;
-            let Some(deadline) = call.deadline else {
-                return fetched;
-            };
-            if size >= call.size_min || failed || parked.is_cancelled() {
-                return fetched;
+            // Where only news is told, what finds no room is not looked at: it stays ready.
+            if !call.all && found.size > 0 && found.size >= call.size_max {
+                return;
             }
-            // Between the read and this line nothing else ran on the shard unless the read itself
-            // waited (a cold lookup); then new data may have come in unseen, so look once more.
-            parked.rearm((call.size_min - size) as u64);
-            for part in &call.parts {
-                if let Some(partition) = self.partition(part.topic_id, part.partition) {
-                    partition.park(parked);
+            let Some(mut look) = watch.next(*number) else {
+                return;
+            };
+            if let Some(before) = look.before {
+                found.size -= found.answers[before].fetched.records.size();
+            }
+            let part = look.part;
+            let limit = part.size_max.min(call.size_max.saturating_sub(found.size));
+            if look.partition.is_none() {
+                look.partition = self.partition(part.topic_id, part.partition);
+                if let Some(partition) = &look.partition {
+                    watch.resolved(&look, partition);
                 }
             }
-            if self.moved(call, &fetched) {
-                parked.disarm();
-                continue;
-            }
-            if corelog_runtime::timeout_at(deadline, parked.woken.notified())
-                .await
-                .is_none()
-            {
-                parked.cancel();
-                return self.read(call).await.0;
-            }
-        }
-    }
-
-    /// Did a partition of the call grow or end since `fetched` was read?
-    fn moved(&self, call: &FetchCall, fetched: &[Fetched]) -> bool {
-        call.parts.iter().zip(fetched).any(|(part, fetched)| {
-            self.partition(part.topic_id, part.partition)
-                .is_none_or(|partition| {
-                    partition.state.get() != State::Online
-                        || partition.high_watermark().0 != fetched.high_watermark
-                })
-        })
-    }
-
-    /// One pass over the parts: what is there now, its size, and whether anything must be told at
-    /// once (an error, a divergence).
-    async fn read(&self, call: &FetchCall) -> (Vec<Fetched>, usize, bool) {
-        let mut fetched = Vec::with_capacity(call.parts.len());
-        let mut left = call.size_max;
-        let mut size = 0;
-        let mut failed = false;
-        for part in &call.parts {
-            let limit = part.size_max.min(left);
-            let one = match self.partition(part.topic_id, part.partition) {
+            let fetched = match &look.partition {
                 None => Fetched::refused(self.absent(part.topic_id, part.partition)),
                 // The first batch found is sent whole, however large, or its reader would be stuck.
                 Some(partition) => {
                     partition.traffic.fetches.add(1);
                     self.metrics.traffic.fetches.add(1);
-                    self.read_partition(&partition, part, call.isolation, limit, size == 0)
-                        .await
+                    let first = found.size == 0;
+                    match self.read_now(partition, &part, call.isolation, limit, first) {
+                        (fetched, None) => fetched,
+                        (begun, Some(rest)) => {
+                            self.read_on_disk(partition, &part, call.isolation, begun, rest)
+                                .await
+                        }
+                    }
                 }
             };
-            failed |= one.is_urgent();
-            size += one.records.size();
-            left = left.saturating_sub(one.records.size());
-            fetched.push(one);
+            found.size += fetched.records.size();
+            found.urgent |= fetched.is_urgent();
+            let at = look.before.unwrap_or(found.answers.len());
+            let is_news = watch.settle(*number, &look, &fetched, at);
+            if let Some(before) = look.before {
+                found.answers[before].fetched = fetched;
+            } else if is_news || call.all {
+                if !is_news {
+                    watch.answered(*number, &look, at);
+                }
+                let place = look.place;
+                found.answers.push(Answer { place, fetched });
+            }
         }
-        (fetched, size, failed)
     }
 
     async fn read_partition(
@@ -240,43 +319,92 @@ impl Shard {
         part: &FetchPart,
         isolation: Isolation,
         limit: usize,
-        at_least_one: bool,
     ) -> Fetched {
+        match self.read_now(partition, part, isolation, limit, true) {
+            (fetched, None) => fetched,
+            (begun, Some(rest)) => {
+                self.read_on_disk(partition, part, isolation, begun, rest)
+                    .await
+            }
+        }
+    }
+
+    /// What can be said without waiting: everything, where the records are in memory or there are none; else what is left
+    /// to do.
+    // HOT: 0 alloc, 0 copy from the tail
+    fn read_now(
+        &self,
+        partition: &Rc<Partition>,
+        part: &FetchPart,
+        isolation: Isolation,
+        limit: usize,
+        at_least_one: bool,
+    ) -> (Fetched, Option<Rest>) {
         if let Some(error) = unreadable(partition, part.current_leader_epoch) {
-            return Fetched::refused(error);
+            return (Fetched::refused(error), None);
         }
         let high_watermark = partition.high_watermark();
-        let (mut found, bound, mut read) = {
-            let mut log = partition.log.borrow_mut();
-            let stable = log.last_stable_offset().min(high_watermark);
-            let bound = match isolation {
-                Isolation::ReadUncommitted => high_watermark,
-                Isolation::ReadCommitted => stable,
-            };
-            let mut found = Fetched {
-                error: ErrorCode::None,
-                high_watermark: high_watermark.0,
-                last_stable_offset: stable.0,
-                log_start_offset: log.start_offset().0,
-                diverging: None,
-                aborted: None,
-                records: Payload::Empty,
-            };
-            if part.last_fetched_epoch.0 >= 0 {
-                match log.end_offset_for_epoch(part.last_fetched_epoch) {
-                    None => return Fetched::refused(ErrorCode::OffsetOutOfRange),
-                    Some(end)
-                        if end.epoch < part.last_fetched_epoch || end.end_offset < part.offset =>
-                    {
-                        found.diverging = Some((end.epoch, end.end_offset));
-                        return found;
-                    }
-                    Some(_) => {}
-                }
-            }
-            let read = log.read(part.offset, limit, bound, at_least_one);
-            (found, bound, read)
+        let mut log = partition.log.borrow_mut();
+        let stable = log.last_stable_offset().min(high_watermark);
+        let bound = match isolation {
+            Isolation::ReadUncommitted => high_watermark,
+            Isolation::ReadCommitted => stable,
         };
+        let mut found = Fetched {
+            high_watermark: high_watermark.0,
+            last_stable_offset: stable.0,
+            log_start_offset: log.start_offset().0,
+            at_end: part.offset >= bound,
+            ..Fetched::refused(ErrorCode::None)
+        };
+        if part.last_fetched_epoch.0 >= 0 {
+            match log.end_offset_for_epoch(part.last_fetched_epoch) {
+                None => return (Fetched::refused(ErrorCode::OffsetOutOfRange), None),
+                Some(end)
+                    if end.epoch < part.last_fetched_epoch || end.end_offset < part.offset =>
+                {
+                    found.diverging = Some((end.epoch, end.end_offset));
+                    return (found, None);
+                }
+                Some(_) => {}
+            }
+        }
+        let read = log.read(part.offset, limit, bound, at_least_one);
+        let is_committed = isolation == Isolation::ReadCommitted;
+        match read {
+            Ok(Read::Empty) if !is_committed => (found, None),
+            Ok(Read::Memory { parts, size }) if !is_committed => {
+                self.metrics.reads.tail.add(size as u64);
+                found.records = Payload::Memory { parts, size };
+                (found, None)
+            }
+            read => {
+                let rest = Rest {
+                    limit,
+                    first: at_least_one,
+                    bound,
+                    read,
+                };
+                (found, Some(rest))
+            }
+        }
+    }
+
+    /// The rest of a read: lookups, aborted transactions, what is in files.
+    async fn read_on_disk(
+        &self,
+        partition: &Rc<Partition>,
+        part: &FetchPart,
+        isolation: Isolation,
+        mut found: Fetched,
+        rest: Rest,
+    ) -> Fetched {
+        let Rest {
+            limit,
+            first: at_least_one,
+            bound,
+            mut read,
+        } = rest;
         // What a lookup finds may send it on to the next segment, or belong to files that were replaced meanwhile.
         while let Ok(Read::Locate(job)) = read {
             let layout = job.layout();
@@ -382,7 +510,7 @@ impl Shard {
             size_max,
         };
         let fetched = self
-            .read_partition(partition, &part, Isolation::ReadUncommitted, size_max, true)
+            .read_partition(partition, &part, Isolation::ReadUncommitted, size_max)
             .await;
         if fetched.error != ErrorCode::None {
             return Err(format!("offset {offset} cannot be read: {}", fetched.error));

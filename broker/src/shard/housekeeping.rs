@@ -59,6 +59,7 @@ impl Shard {
             Ok(Some((segments, reason))) => {
                 partition.deleted_at.set(corelog_runtime::now());
                 self.metrics.segments_retired.add(segments as u64);
+                partition.start_moved();
                 tracing::info!(
                     "partition={} segments deleted={segments} reason={reason:?} log_start_offset={}",
                     partition.name,

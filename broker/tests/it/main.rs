@@ -29,6 +29,7 @@ mod dynamic_configs;
 mod end_txn;
 mod exposition;
 mod fetch;
+mod fetch_sessions;
 mod flush;
 mod framing;
 mod groups;

@@ -20,7 +20,7 @@ use crate::topics::{
 
 const THROTTLE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
 
-fn moving(client: &mut Client, path: &str, topic: &str, partition: i32) -> &'static str {
+pub(crate) fn moving(client: &mut Client, path: &str, topic: &str, partition: i32) -> &'static str {
     let request = AlterReplicaLogDirsRequest {
         dirs: vec![AlterReplicaLogDir {
             path: path.to_owned(),

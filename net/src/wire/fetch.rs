@@ -463,7 +463,7 @@ pub struct ForgottenTopic<'a> {
 
 impl<'a> ForgottenTopic<'a> {
     /// The partitions' numbers.
-    pub fn partitions(&self) -> impl ExactSizeIterator<Item = i32> + 'a {
+    pub fn partitions(&self) -> impl ExactSizeIterator<Item = i32> + use<'a> {
         self.indexes
             .as_chunks::<4>()
             .0
