@@ -31,6 +31,7 @@ use serde_json::{Map, Value};
 use corelog_storage::disk::{DiskError, LogDir};
 use corelog_storage::segment::name::{Content, content_of, extension};
 
+use crate::check::Progress;
 use crate::cli::Out;
 
 pub(crate) use decoder::record_json;
@@ -77,7 +78,6 @@ pub struct Options {
 }
 
 /// Dumps files one by one; what is wrong between an index and its log is said at the end.
-#[derive(Debug)]
 pub struct Dump<'o> {
     options: &'o Options,
     out: &'o mut Out,
@@ -91,6 +91,7 @@ pub struct Dump<'o> {
     not_found: Vec<PerFile>,
     gaps: Vec<PerFile>,
     damaged: bool,
+    progress: &'o dyn Progress,
 }
 
 /// Pairs of numbers found in one file, ascending by the first, as Kafka keeps them: the last of a first counts.
@@ -101,9 +102,10 @@ struct PerFile {
 }
 
 impl<'o> Dump<'o> {
-    /// Nothing dumped yet.
-    pub fn new(options: &'o Options, out: &'o mut Out) -> Self {
+    /// Nothing dumped yet; `progress` is told of the bytes of logs.
+    pub fn new(options: &'o Options, out: &'o mut Out, progress: &'o dyn Progress) -> Self {
         Self {
+            progress,
             options,
             out,
             line: String::new(),

@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::check::Progress;
 use crate::load::Listener;
 
 /// What is counted.
@@ -53,21 +54,6 @@ impl Bar {
         bar
     }
 
-    /// How much there is, once it is known.
-    pub fn begin(&self, total: u64) {
-        self.0.set_length(total);
-    }
-
-    /// So much more is done.
-    pub fn advance(&self, amount: u64) {
-        self.0.inc(amount);
-    }
-
-    /// So much is done.
-    pub fn set(&self, amount: u64) {
-        self.0.set_position(amount);
-    }
-
     /// Prints something above it.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.0.suspend(print)
@@ -79,8 +65,23 @@ impl Bar {
         Listener::new(move |amount| bar.advance(amount))
     }
 
+    /// Begins again.
+    pub fn restart(&self) {
+        self.0.reset();
+    }
+
     /// Takes it away.
     pub fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, total: u64) {
+        self.0.set_length(total);
+    }
+
+    fn advance(&self, amount: u64) {
+        self.0.inc(amount);
     }
 }

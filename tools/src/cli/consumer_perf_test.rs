@@ -214,7 +214,13 @@ pub fn read(arguments: &[String], out: &mut Out, interval: Duration) -> Result<R
             if given.has("messages") {
                 out.line("Warning: --messages is deprecated. Use --num-records instead.");
             }
-            request(&given, interval).map_err(Refusal::Error)
+            request(&given, interval).map_err(|error| {
+                // Kafka's tool looks at values only then.
+                if !given.has("hide-header") {
+                    out.line(header(given.has("show-detailed-stats")));
+                }
+                Refusal::Error(error)
+            })
         })
         .map_err(|refusal| refusal.print(&TABLE, out))
 }

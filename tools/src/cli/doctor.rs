@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bar::{Bar, Unit};
 use super::options::{Given, Opt, Refusal, Table, flag, value};
 use super::session::{self, Fault, lend};
 use super::{Out, properties};
@@ -56,7 +57,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
             let clocks = std::mem::take(&mut facts.clocks);
             facts = Facts {
                 clocks,
-                ..gather::facts(&request.question)
+                ..gathered(&request.question)
             };
             findings = doctor::findings(&facts);
         }
@@ -71,6 +72,14 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Level::Warn => 1,
         Level::Fail => 2,
     }
+}
+
+/// Everything, with a bar over the disks: each is measured for a while.
+fn gathered(question: &gather::Question) -> Facts {
+    let bar = Bar::new(0, Unit::Directories);
+    let facts = gather::facts(question, &bar);
+    bar.finish();
+    facts
 }
 
 fn worst(findings: &[Finding]) -> Level {
@@ -169,7 +178,7 @@ fn recorded(path: &str) -> Result<Facts, String> {
 }
 
 fn look(request: &Request, out: &mut Out) -> Facts {
-    let mut facts = gather::facts(&request.question);
+    let mut facts = gathered(&request.question);
     let settings = facts.broker.report.settings.as_ref();
     let mut asked: Vec<(String, bool)> = settings
         .map(|settings| {

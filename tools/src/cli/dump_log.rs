@@ -3,7 +3,10 @@
 //! **Invariants** none beyond the types'.
 //! **Not here** what is printed of a file (`dump`).
 
+use std::path::Path;
+
 use super::Out;
+use super::bar::{Bar, Unit};
 use super::options::{Given, Opt, Refusal, Table, flag, maybe, value};
 use crate::dump::{ClassDecoder, Decoder, Depth, Dump, IndexTask, Options};
 
@@ -22,11 +25,24 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
         Ok(read) => read,
         Err(refusal) => return refusal.print(&TABLE, out),
     };
-    let mut dump = Dump::new(&options, out);
-    for path in files.split(',').filter(|path| !path.is_empty()) {
+    let files = || files.split(',').filter(|path| !path.is_empty());
+    let bar = Bar::beside_output(log_bytes(files(), options.max_bytes), Unit::Bytes);
+    let mut dump = Dump::new(&options, out, &bar);
+    for path in files() {
         dump.file(path);
     }
+    bar.finish();
     dump.finish()
+}
+
+/// The bytes that will be read of these logs; what cannot be looked at is told when its turn comes.
+fn log_bytes<'a>(files: impl Iterator<Item = &'a str>, bytes_max: u64) -> u64 {
+    let sizes = files.map(Path::new).filter_map(|path| {
+        let is_log = matches!(path.extension()?.to_str()?, "log" | "checkpoint");
+        let size = path.metadata().ok()?.len();
+        is_log.then_some(size.min(bytes_max))
+    });
+    sizes.sum()
 }
 
 fn options(given: &Given) -> Result<Options, String> {

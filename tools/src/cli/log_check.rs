@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Out;
 use super::bar::{Bar, Unit};
-use crate::check::{self, Finding, Plan, Progress, Report, Severity};
+use crate::check::{self, Finding, Plan, Report, Severity};
 
 /// Runs the command.
 pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
@@ -125,16 +125,6 @@ fn partition(text: &str) -> Result<TopicPartition, Refusal> {
         _ => Err(Refusal::Wrong(format!(
             "--partition {text}: expected TOPIC-NUMBER, as orders-3"
         ))),
-    }
-}
-
-impl Progress for Bar {
-    fn begin(&self, bytes: u64) {
-        Bar::begin(self, bytes);
-    }
-
-    fn advance(&self, bytes: u64) {
-        Bar::advance(self, bytes);
     }
 }
 

@@ -342,6 +342,7 @@ pub fn read(program: &str, arguments: &[String], out: &mut Out) -> Result<Reques
         Duration::from_secs(5)
     };
     split(arguments)
+        .map_err(Fault::Usage)
         .and_then(|read| {
             // Our own tool takes the old names for good.
             let told = if program.starts_with("kafka-") { DEPRECATED } else { &[] };
@@ -363,13 +364,32 @@ pub fn read(program: &str, arguments: &[String], out: &mut Out) -> Result<Reques
             }
             Ok(request)
         })
-        .map_err(|error| {
-            if !out.is_json() {
-                out.error(&format!("usage: {program}\n{USAGE}"));
+        .map_err(|fault| {
+            match fault {
+                Fault::Usage(error) => {
+                    if !out.is_json() {
+                        out.error(&format!("usage: {program}\n{USAGE}"));
+                    }
+                    out.error(&format!("{program}: error: {error}"));
+                }
+                Fault::Properties(error) => out.error(&error),
             }
-            out.error(&format!("{program}: error: {error}"));
             1
         })
+}
+
+/// What is wrong with a command line.
+enum Fault {
+    /// The options.
+    Usage(String),
+    /// What they say of the producer.
+    Properties(String),
+}
+
+impl From<String> for Fault {
+    fn from(error: String) -> Self {
+        Self::Usage(error)
+    }
 }
 
 const DEPRECATED: &[(&str, &str)] = &[
@@ -420,7 +440,7 @@ fn split(arguments: &[String]) -> Result<Read, String> {
     Ok(read)
 }
 
-fn request(read: &Read, interval: Duration) -> Result<Request, String> {
+fn request(read: &Read, interval: Duration) -> Result<Request, Fault> {
     let text = |name: &str| read.one.get(name).map(String::as_str);
     let need = |name: &str| text(name).ok_or_else(|| format!("argument {name} is required"));
     let signed = |name: &str| text(name).map(|value| long(name, value)).transpose();
@@ -440,7 +460,7 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
     if !all.contains_key("bootstrap.servers") {
         return Err(
             "At least one of --bootstrap-server, bootstrap.servers in --command-property or in --command-config is required"
-                .to_owned(),
+                .to_owned().into(),
         );
     }
     all.entry("client.id".to_owned())
@@ -451,23 +471,30 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
         &mut all,
     )?;
     let topic = need("--topic")?.to_owned();
-    let records = signed("--num-records")?.ok_or("argument --num-records is required")?;
+    let records =
+        signed("--num-records")?.ok_or_else(|| "argument --num-records is required".to_owned())?;
     let records = u64::try_from(records).unwrap_or(0);
     if records == 0 {
-        return Err("--num-records should be greater than zero.".to_owned());
+        return Err("--num-records should be greater than zero."
+            .to_owned()
+            .into());
     }
     let warmup = u64::try_from(signed("--warmup-records")?.unwrap_or(0)).unwrap_or(0);
     if warmup >= records {
         return Err(
             "The value for --warmup-records must be strictly fewer than the number of records in the test, \
              --num-records."
-                .to_owned(),
+                .to_owned().into(),
         );
     }
     let interval = match signed("--reporting-interval")?.map(u64::try_from) {
         None => interval,
         Some(Ok(ms)) if ms > 0 => Duration::from_millis(ms),
-        Some(_) => return Err("--reporting-interval should be greater than zero.".to_owned()),
+        Some(_) => {
+            return Err("--reporting-interval should be greater than zero."
+                .to_owned()
+                .into());
+        }
     };
     let throughput: f64 = need("--throughput")?
         .parse()
@@ -476,7 +503,7 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
     let payload = match (size, text("--payload-file"), text("--payload-monotonic")) {
         (Some(size), None, None) if text("--verify").is_some() => Payload::Verified(size),
         (Some(0), None, None) => {
-            return Err("--record-size must be greater than 0".to_owned());
+            return Err("--record-size must be greater than 0".to_owned().into());
         }
         (Some(size), None, None) => Payload::Random(size),
         (None, Some(path), None) => {
@@ -487,13 +514,14 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
         (None, None, None) => {
             return Err(
                 "one of the arguments --record-size --payload-file --payload-monotonic is required"
-                    .to_owned(),
+                    .to_owned()
+                    .into(),
             );
         }
         _ => {
             return Err(
                 "only one of the arguments --record-size --payload-file --payload-monotonic is allowed"
-                    .to_owned(),
+                    .to_owned().into(),
             );
         }
     };
@@ -505,8 +533,8 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
             payload,
             keys: number("--keys")?.unwrap_or(0),
             throughput: (throughput > 0.0).then_some(throughput),
-            client: properties::client_config(&all)?,
-            producer: properties::producer_config(&all)?,
+            client: properties::client_config(&all).map_err(Fault::Properties)?,
+            producer: properties::producer_config(&all).map_err(Fault::Properties)?,
             connections: usize::try_from(number("--connections")?.unwrap_or(1)).unwrap_or(1),
             transaction,
             interval,
@@ -516,7 +544,7 @@ fn request(read: &Read, interval: Duration) -> Result<Request, String> {
         json: match text("--output") {
             None | Some("text") => false,
             Some("json") => true,
-            Some(other) => return Err(format!("--output {other}: text or json")),
+            Some(other) => return Err(format!("--output {other}: text or json").into()),
         },
         strict: text("--strict").is_some(),
         metrics: text("--print-metrics").is_some(),

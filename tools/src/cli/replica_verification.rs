@@ -15,10 +15,12 @@ use corelog_storage::batch::UncheckedBatch;
 use regex::Regex;
 use serde_json::json;
 
+use super::bar::{Bar, Unit};
 use super::date_format::DateFormat;
 use super::options::{Given, Opt, Refusal, Table, value};
 use super::session::{Address, Fault, Printer, tool};
 use super::{Out, properties};
+use crate::check::Progress as _;
 use crate::client::ApiError;
 use crate::client::admin::{Admin, Isolation, OffsetSpec};
 
@@ -82,14 +84,20 @@ async fn work(given: &Given, out: &Printer) -> Result<u8, Fault> {
     }
     loop {
         let until = now().saturating_add(every);
+        // Of each round that compares everything once.
+        let bar = Bar::new(all.len() as u64, Unit::Partitions);
         let mut worst;
         loop {
             // The first of those that are furthest behind, as it is shown.
             worst = None::<(i64, String, i64)>;
             let mut is_further = false;
+            bar.restart();
             for one in &mut all {
                 let before = one.offset;
-                let lag = compare(&admin, one, how, out).await;
+                let compared = compare(&admin, one, how).await;
+                bar.advance(1);
+                bar.aside(|| compared.print(out));
+                let lag = compared.lag;
                 is_further |= one.offset > before;
                 let name = format!("{}-{}", one.topic, one.partition);
                 if worst.as_ref().is_none_or(|worst| lag > worst.0) {
@@ -100,6 +108,7 @@ async fn work(given: &Given, out: &Printer) -> Result<u8, Fault> {
                 break;
             }
         }
+        bar.finish();
         if let Some((lag, name, offset)) = worst {
             if as_json {
                 out.item(&json!({
@@ -174,8 +183,34 @@ struct Shown {
     batches: BTreeMap<i64, (i64, u32)>,
 }
 
-/// Compares the replicas from where they were last compared; how many records the last of them is behind the first.
-async fn compare(admin: &Admin, one: &mut Compared, how: How, out: &Printer) -> i64 {
+/// What a comparison found.
+#[derive(Default)]
+struct Outcome {
+    /// How many records the last replica is behind the first.
+    lag: i64,
+    /// Where replicas differ, a line each.
+    unequal: Vec<String>,
+    /// Replicas that did not answer, and why.
+    unread: Vec<String>,
+}
+
+impl Outcome {
+    fn print(&self, out: &Printer) {
+        for line in &self.unequal {
+            out.line(line);
+        }
+        for line in &self.unread {
+            out.error(line);
+        }
+        if !self.unequal.is_empty() {
+            out.flush();
+        }
+    }
+}
+
+/// Compares the replicas from where they were last compared.
+async fn compare(admin: &Admin, one: &mut Compared, how: How) -> Outcome {
+    let mut outcome = Outcome::default();
     let name = format!("{}-{}", one.topic, one.partition);
     let mut shown: BTreeMap<i32, Shown> = BTreeMap::new();
     for replica in &one.replicas {
@@ -183,16 +218,18 @@ async fn compare(admin: &Admin, one: &mut Compared, how: How, out: &Printer) -> 
             Ok(found) => {
                 shown.insert(*replica, found);
             }
-            Err(why) => out.error(&format!("partition {name}: replica {replica}: {why}")),
+            Err(why) => outcome
+                .unread
+                .push(format!("partition {name}: replica {replica}: {why}")),
         }
     }
     let watermarks = || shown.values().map(|one| one.high_watermark);
     let (Some(least), Some(most)) = (watermarks().min(), watermarks().max()) else {
-        return 0;
+        return outcome;
     };
     let mut replicas = shown.iter();
     let Some((first, of_first)) = replicas.next() else {
-        return 0;
+        return outcome;
     };
     // As far as everybody has shown whole batches.
     let end = |one: &Shown| one.batches.values().map(|(next, _)| *next).max();
@@ -205,18 +242,19 @@ async fn compare(admin: &Admin, one: &mut Compared, how: How, out: &Printer) -> 
         for (other, of_other) in shown.iter().filter(|(other, _)| *other != first) {
             match of_other.batches.get(base) {
                 Some((_, theirs)) if theirs == checksum => {}
-                Some((_, theirs)) => out.line(&format!(
+                Some((_, theirs)) => outcome.unequal.push(format!(
                     "partition {name} has unmatched checksum at offset {base}; replica {first}'s checksum {checksum}; \
                      replica {other}'s checksum {theirs}"
                 )),
-                None => out.line(&format!(
+                None => outcome.unequal.push(format!(
                     "partition {name}: replica {first}'s offset {base} doesn't match replica {other}'s"
                 )),
             }
         }
     }
     one.offset = one.offset.max(until);
-    most - least
+    outcome.lag = most - least;
+    outcome
 }
 
 async fn fetch(admin: &Admin, replica: i32, one: &Compared, how: How) -> Result<Shown, String> {

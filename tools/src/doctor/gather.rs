@@ -14,6 +14,7 @@ use corelog_runtime::{BackendChoice, Config, Runtime};
 use rustix::process::{Resource, getrlimit};
 
 use super::facts::{Broker, Facts, Limit, Limits, Machine, Report, Tried, User};
+use crate::check::Progress;
 
 /// What is to be looked at.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +29,8 @@ pub struct Question {
     pub user: Option<String>,
 }
 
-/// Finds everything out, but other nodes' clocks.
-pub fn facts(question: &Question) -> Facts {
+/// Finds everything out, but other nodes' clocks; `progress` is told of the log directories, each measured for a while.
+pub fn facts(question: &Question, progress: &dyn Progress) -> Facts {
     let mut broker = ask_broker(question);
     let settings = broker.report.settings.clone().unwrap_or_default();
     let listeners = sockets::listeners(&settings);
@@ -39,7 +40,7 @@ pub fn facts(question: &Question) -> Facts {
         user: user(question.user.as_deref(), running),
         machine: machine(),
         limits: limits(running),
-        directories: disks::directories(&settings),
+        directories: disks::directories(&settings, progress),
         listeners,
         broker,
         clocks: Vec::new(),

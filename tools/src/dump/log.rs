@@ -43,7 +43,10 @@ impl Dump<'_> {
         let file = place.dir()?.open_file(&place.name, Mode::Read)?;
         let mut reader = Reader::new(&file, self.options.max_bytes)?;
         let (mut position, mut last_offset) = (0, -1);
+        let mut told = 0;
         while position < reader.end() && !self.out.is_broken() {
+            self.progress.advance(position - told);
+            told = position;
             match reader.batch(position)? {
                 Found::Batch(batch) => {
                     let valid = batch.crc_matches();
@@ -74,6 +77,7 @@ impl Dump<'_> {
                 Found::CutShort { .. } => break,
             }
         }
+        self.progress.advance(reader.end().max(told) - told);
         let trailing = reader.end().saturating_sub(position);
         if trailing > 0 && self.options.max_bytes == u64::from(i32::MAX.unsigned_abs()) {
             let text = format!(

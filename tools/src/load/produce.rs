@@ -386,17 +386,24 @@ impl Meter {
                 if let Some(whole) = &mut self.whole {
                     whole.add(&due, count, latency);
                 }
-                if self.warmup_left > 0 {
-                    self.window.add(&due, count, latency);
-                    self.warmup_left = self.warmup_left.saturating_sub(count);
-                    if self.warmup_left == 0 {
-                        self.begun = now();
-                        self.cpu_begun = Cpu::now(self.watch.as_deref());
+                self.window.add(&due, count, latency);
+                let warming = self.warmup_left.min(count);
+                if warming > 0 {
+                    self.warmup_left -= warming;
+                    if self.warmup_left > 0 {
+                        return;
                     }
-                    return;
+                    self.begun = due.first;
+                    self.cpu_begun = Cpu::now(self.watch.as_deref());
                 }
-                for window in [&mut self.window, &mut self.total] {
-                    window.add(&due, count, latency);
+                // The rest of a batch in which the warm-up ended.
+                let measured = count - warming;
+                if measured > 0 {
+                    let rest = Due {
+                        bytes: due.bytes * measured / count,
+                        ..due
+                    };
+                    self.total.add(&rest, measured, latency);
                 }
             }
             Err(error) => {

@@ -14,12 +14,18 @@ use rustix::fs::{Mode, OFlags};
 
 use super::super::facts::{Directory, Disk, Meta, Settings, Syncs};
 use super::{chosen, read, word};
+use crate::check::Progress;
 
 /// Looks at each.
-pub(super) fn directories(settings: &Settings) -> Vec<Directory> {
+pub(super) fn directories(settings: &Settings, progress: &dyn Progress) -> Vec<Directory> {
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
-    let dirs = settings.log_dirs.iter();
-    dirs.map(|path| directory(path, &mounts)).collect()
+    progress.begin(settings.log_dirs.len() as u64);
+    let look = |path: &String| {
+        let found = directory(path, &mounts);
+        progress.advance(1);
+        found
+    };
+    settings.log_dirs.iter().map(look).collect()
 }
 
 fn directory(path: &str, mounts: &str) -> Directory {
