@@ -1,7 +1,7 @@
 //! **Owns** producing load.
 //! **Lives on** the runtime's thread.
-//! **Invariants** (1) Without a schedule, every partition has work as long as the producer's memory allows. (2) Records of
-//! one partition go through one connection, so their order is that of their making.
+//! **Invariants** (1) Without a schedule, every partition has work as long as the producer's memory allows. (2) Records
+//! with keys or numbers go through one connection per partition, so their order is that of their making.
 //! **Not here** what its callers decide.
 
 use std::cell::{Cell, RefCell};
@@ -304,7 +304,15 @@ impl Drive<'_> {
             );
             token
         };
-        let lane = usize::try_from(partition).unwrap_or(0) % self.lanes.len();
+        let is_ordered = self.load.keys > 0
+            || matches!(self.load.payload, Payload::Verified(_) | Payload::Monotonic);
+        let lane = lane(
+            is_ordered,
+            partition,
+            token - 1,
+            self.partitions,
+            self.lanes.len(),
+        );
         // The outcome is observed.
         let _delivery = self.lanes[lane]
             .send_prepared(&self.load.topic, partition, batch, token)
@@ -342,6 +350,17 @@ impl Drive<'_> {
         }
         Ok(())
     }
+}
+
+/// The client that sends the load's batch number `nth` (from 0), which goes to `partition`. Every client writes to every
+/// partition, a round of partitions at a time; where the order of a partition's records shall be seen, one client has it.
+fn lane(is_ordered: bool, partition: i32, nth: u64, partitions: i32, lanes: usize) -> usize {
+    let turn = if is_ordered {
+        u64::from(partition.unsigned_abs())
+    } else {
+        nth / u64::from(partitions.unsigned_abs()).max(1)
+    };
+    usize::try_from(turn % lanes as u64).unwrap_or(0)
 }
 
 /// Rates and times make small positive numbers.
@@ -569,3 +588,28 @@ const BATCH_OVERHEAD: usize = 61;
 const RECORD_OVERHEAD: usize = 11;
 /// How much memory batches to be sent again may take.
 const MADE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_writes_to_every_partition_unless_order_shall_be_seen() {
+        for (partitions, lanes) in [(6_i32, 16_usize), (6, 2), (1, 4), (5, 5), (100, 3)] {
+            let mut pairs = std::collections::BTreeSet::new();
+            let batches = 2 * u64::from(partitions.unsigned_abs()) * lanes as u64;
+            for nth in 0..batches {
+                let partition =
+                    i32::try_from(nth % u64::from(partitions.unsigned_abs())).expect("small");
+                pairs.insert((partition, lane(false, partition, nth, partitions, lanes)));
+                let ordered = lane(true, partition, nth, partitions, lanes);
+                assert_eq!(ordered, usize::try_from(partition).expect("small") % lanes);
+            }
+            assert_eq!(
+                pairs.len(),
+                usize::try_from(partitions).expect("small") * lanes,
+                "{partitions} {lanes}"
+            );
+        }
+    }
+}

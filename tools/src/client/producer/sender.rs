@@ -756,8 +756,10 @@ impl Inner {
             let mut state = self.state.borrow_mut();
             let partition = &mut state.partitions[slot];
             partition.in_flight -= 1;
-            let again = partition.ready.iter().any(|other| other.attempts > 0);
-            partition.recovering = partition.renumber_from.is_some() || again;
+            if partition.recovering {
+                let again = partition.ready.iter().any(|other| other.attempts > 0);
+                partition.recovering = partition.renumber_from.is_some() || again;
+            }
             state.line_up(slot);
         }
         self.finish(slot, sealed, outcome);
