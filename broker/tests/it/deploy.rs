@@ -122,20 +122,25 @@ fn systemd_takes_the_unit() {
 
 #[test]
 fn prometheus_takes_the_alert_rules() {
-    let rules = deploy("prometheus/corelog-alerts.yml");
-    let check = Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(rules)
-        .output();
-    match check {
-        Ok(output) => assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        Err(error) => {
-            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-            println!("promtool is not installed: the rules are not checked by it");
+    for (task, file) in [
+        ("check", "prometheus/corelog-alerts.yml"),
+        ("test", "prometheus/corelog-alerts-test.yml"),
+    ] {
+        let check = Command::new("promtool")
+            .args([task, "rules"])
+            .arg(deploy(file))
+            .output();
+        match check {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+                println!("promtool is not installed: the rules are not looked at by it");
+            }
         }
     }
 }

@@ -187,7 +187,6 @@ fn the_perf_test_commits_its_transactions_and_prints_its_figures() {
     assert_eq!(code, 0, "{out}{err}");
     for line in [
         "Warmup first 100 records. Steady state results will print after the complete test summary.",
-        "In steady state.",
         "1000 records sent, ",
         " steady state records sent, ",
         "producer-metrics:record-send-total:{client-id=perf-producer-client}                 : 1000.000",

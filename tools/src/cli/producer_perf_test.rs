@@ -37,8 +37,7 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
     let mut load = request.load.clone();
     load.listener = Some(bar.listener());
     let above = bar.clone();
-    let is_warm = Rc::new(Cell::new(warmup == 0));
-    let warm = Rc::clone(&is_warm);
+    let warm = Cell::new(warmup == 0);
     let outcome = carry_out(load, out, move |window, out| {
         above.aside(|| {
             if json {
@@ -72,9 +71,6 @@ pub(super) fn run(arguments: &[String], out: &mut Out) -> u8 {
                 out.document(&document);
             } else {
                 if let Some(whole) = &produced.whole {
-                    if !is_warm.get() && produced.total.records > 0 {
-                        out.line(STEADY);
-                    }
                     out.line(&total_line(whole));
                     out.line(&steady_line(&produced.total));
                 } else {
