@@ -80,11 +80,14 @@ impl Controller<'_> {
         }
         let done = |update: &FeatureUpdateKey| UpdatableFeatureResult {
             feature: update.feature.clone(),
+            // Kafka names the code where there is nothing to say.
+            error_message: Some(ErrorCode::None.to_string()),
             ..UpdatableFeatureResult::default()
         };
         // From version 2 on the answer as a whole says so.
         let told = request.feature_updates.iter().filter(|_| version < 2);
         let response = UpdateFeaturesResponse {
+            error_message: None,
             results: told.map(done).collect(),
             ..UpdateFeaturesResponse::default()
         };
@@ -188,10 +191,9 @@ impl Controller<'_> {
     }
 }
 
-/// Version 0 says only whether a downgrade is allowed.
+/// Version 0 says only whether a downgrade is allowed, and Kafka does not look at it.
 fn way(update: &FeatureUpdateKey, version: i16) -> Option<Way> {
     match (version, update.upgrade_type) {
-        (..=0, _) if update.allow_downgrade => Some(Way::Safe),
         (..=0, _) | (_, 1) => Some(Way::Upgrade),
         (_, 2) => Some(Way::Safe),
         (_, 3) => Some(Way::Unsafe),

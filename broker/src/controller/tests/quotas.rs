@@ -261,3 +261,37 @@ fn who_does_not_run_can_be_unregistered() {
     assert_eq!(unregister(7), 0);
     assert_eq!(unregister(7), ErrorCode::BrokerIdNotRegistered.code());
 }
+
+/// As Kafka 4.3.1 answered the same.
+#[test]
+fn older_versions_are_told_of_each_feature() {
+    let node = Node::new("");
+    let update = |level, allow_downgrade, version| {
+        let request = UpdateFeaturesRequest {
+            feature_updates: vec![FeatureUpdateKey {
+                feature: "share.version".to_owned(),
+                max_version_level: level,
+                allow_downgrade,
+                ..FeatureUpdateKey::default()
+            }],
+            ..UpdateFeaturesRequest::default()
+        };
+        node.controller()
+            .update_features(&request, version)
+            .outcome
+            .response
+    };
+    for (version, expected) in [(0, 1), (1, 1), (2, 0)] {
+        let response = update(1, false, version);
+        assert_eq!((response.error_code, response.error_message), (0, None));
+        assert_eq!(response.results.len(), expected, "version {version}");
+        let told = response
+            .results
+            .iter()
+            .map(|one| one.error_message.as_deref());
+        assert!(told.eq([Some("NONE")].into_iter().take(expected)));
+    }
+    let refused = update(0, true, 0);
+    assert_eq!(refused.error_code, ErrorCode::InvalidUpdateVersion.code());
+    assert!(refused.results.is_empty());
+}
