@@ -152,6 +152,8 @@ pub(crate) struct Shard {
     waiting_fetches: RefCell<Map<(usize, u64), Fetching>>,
     /// What fetch sessions have here, by the shard of their connection and their number there.
     pub(crate) watches: RefCell<Map<(usize, u64), Rc<Watch>>>,
+    /// Watches of single fetches that are over.
+    pub(crate) spare_watches: RefCell<Vec<Rc<Watch>>>,
     /// Compresses small batches anew; large ones are, one at a time, elsewhere.
     pub(crate) transcoder: RefCell<Transcoder>,
     pub(crate) transcoding: Semaphore,
@@ -221,6 +223,7 @@ impl Shard {
             following: Semaphore::new(0),
             waiting_fetches: RefCell::default(),
             watches: RefCell::default(),
+            spare_watches: RefCell::default(),
             transcoder: RefCell::default(),
             transcoding: Semaphore::new(1),
             tail_bytes: Cell::new(0),

@@ -260,6 +260,56 @@ pub struct FrameWriter {
     parts_size: u64,
 }
 
+/// A frame whose inline bytes are cut where bodies go between them; see [`FrameWriter::cut`].
+#[derive(Debug)]
+pub struct CutFrame {
+    /// Inline bytes that are not in `parts` yet.
+    inline: Bytes,
+    parts: Parts,
+    size: u64,
+    /// Bytes in `parts`.
+    put: u64,
+}
+
+impl CutFrame {
+    /// Takes the inline bytes until so many are left.
+    ///
+    /// # Panics
+    /// There are fewer.
+    pub fn until_left(&mut self, left: usize) {
+        let size = self.inline.len() - left;
+        if size > 0 {
+            let part = self.inline.split_to(size);
+            self.put(Body::Bytes(part));
+        }
+    }
+
+    /// Puts bytes here.
+    pub fn bytes(&mut self, bytes: Bytes) {
+        self.put(Body::Bytes(bytes));
+    }
+
+    /// Puts a range of a file here.
+    pub fn file(&mut self, file: File, range: Range<u64>) {
+        self.put(Body::File { file, range });
+    }
+
+    fn put(&mut self, body: Body) {
+        self.put += body.size();
+        self.parts.push(body);
+    }
+
+    /// The frame's parts and its whole size on the wire.
+    ///
+    /// # Panics
+    /// The bodies are not as large together as was said.
+    pub fn finish(mut self) -> (Parts, u64) {
+        self.until_left(0);
+        assert!(self.put == self.size, "a frame has the size it claims");
+        (self.parts, self.size)
+    }
+}
+
 /// A frame's size does not fit its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of {0} bytes is too large for its size prefix")]
@@ -323,6 +373,29 @@ impl FrameWriter {
     /// Bytes of the frame so far, the size prefix included.
     pub fn size(&self) -> u64 {
         self.head.len() as u64 + self.parts_size + self.tail.len() as u64
+    }
+
+    /// Cuts what was written inline, which is all there is so far, so that bodies of `size` bytes together can be put
+    /// between.
+    ///
+    /// # Errors
+    /// The frame would be larger than 2 GiB, which its size prefix cannot say.
+    ///
+    /// # Panics
+    /// Something was appended by reference already.
+    pub fn cut(mut self, size: u64) -> Result<CutFrame, FrameTooLarge> {
+        assert!(self.parts.is_empty(), "only inline bytes can be cut");
+        let size = self.size() + size;
+        let claimed = i32::try_from(size - SIZE_PREFIX as u64).map_err(|_| FrameTooLarge(size))?;
+        if let Some(prefix) = self.head.first_chunk_mut::<SIZE_PREFIX>() {
+            *prefix = claimed.to_be_bytes();
+        }
+        Ok(CutFrame {
+            inline: self.head.into(),
+            parts: self.parts,
+            size,
+            put: 0,
+        })
     }
 
     /// The frame's parts and its whole size on the wire.

@@ -24,8 +24,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use corelog_net::connection::{Reply, Request, Response, ResponseWriter};
+use corelog_net::frame::FrameTooLarge;
 use corelog_net::wire::fetch::{self, FetchResponseWriter, FetchView, PartitionAnswer, Start};
 use corelog_net::wire::messages::fetch::AbortedTransaction;
 use corelog_net::wire::{EncodeError, ErrorCode, Uuid};
@@ -240,11 +240,14 @@ fn finished(frame: ResponseWriter, written: Result<(), EncodeError>) -> Reply {
     }
     match frame.finish() {
         Ok(response) => Reply::Response(response),
-        Err(error) => {
-            tracing::error!("a fetch response is too large: {error}");
-            Reply::Close("an answer above 2 GiB")
-        }
+        Err(error) => too_large(error),
     }
+}
+
+#[cold]
+fn too_large(error: FrameTooLarge) -> Reply {
+    tracing::error!("a fetch response is too large: {error}");
+    Reply::Close("an answer above 2 GiB")
 }
 
 /// One partition of a response.
@@ -267,7 +270,7 @@ fn answer(request: &Request, session: i32, mut lines: SmallVec<[Line<'_>; 8]>) -
             _ => runs.push(place..place + 1),
         }
     }
-    let mut head = Vec::with_capacity(32 + 40 * runs.len() + 64 * lines.len());
+    let mut frame = Response::writer(&request.header, 32 + 40 * runs.len() + 64 * lines.len());
     let mut gaps = Vec::with_capacity(lines.len());
     let written = (|| {
         let start = Start {
@@ -276,7 +279,7 @@ fn answer(request: &Request, session: i32, mut lines: SmallVec<[Line<'_>; 8]>) -
             session_id: if version >= 7 { session } else { 0 },
             topic_count: runs.len(),
         };
-        let mut writer = FetchResponseWriter::new(&mut head, &mut gaps, version, start)?;
+        let mut writer = FetchResponseWriter::new(frame.buffer(), &mut gaps, version, start)?;
         for run in &runs {
             let (name, id) = lines[run.start].topic;
             writer.topic(name, id, run.len())?;
@@ -303,22 +306,21 @@ fn answer(request: &Request, session: i32, mut lines: SmallVec<[Line<'_>; 8]>) -
         }
         writer.finish(&[])
     })();
-    let mut frame = Response::writer(
-        &request.header,
-        if gaps.is_empty() { head.len() } else { 0 },
-    );
-    let head = Bytes::from(head);
-    let mut from = 0;
+    if gaps.is_empty() || written.is_err() {
+        return finished(frame, written);
+    }
+    let end = frame.buffer().len();
+    let size = gaps.iter().map(|gap| gap.size as u64).sum();
+    let mut frame = match frame.cut(size) {
+        Ok(frame) => frame,
+        Err(error) => return too_large(error),
+    };
     let mut payloads = lines
         .iter_mut()
         .filter(|line| line.fetched.records.size() > 0)
         .map(|line| std::mem::replace(&mut line.fetched.records, Payload::Empty));
     for gap in &gaps {
-        if gap.size == 0 {
-            continue;
-        }
-        frame.bytes(head.slice(from..gap.position));
-        from = gap.position;
+        frame.until_left(end - gap.position);
         match payloads.next() {
             Some(Payload::Memory { parts, .. }) => {
                 parts.into_iter().for_each(|part| frame.bytes(part));
@@ -327,12 +329,7 @@ fn answer(request: &Request, session: i32, mut lines: SmallVec<[Line<'_>; 8]>) -
             Some(Payload::Empty) | None => unreachable!("a gap for every payload"),
         }
     }
-    if from == 0 {
-        frame.buffer().extend_from_slice(&head);
-    } else {
-        frame.bytes(head.slice(from..));
-    }
-    finished(frame, written)
+    Reply::Response(Response::of(frame))
 }
 
 /// Whether two lines are of one topic. Strings that are the same or empty are not compared: the empty one lies at an address
@@ -491,6 +488,9 @@ struct Gathering<'a> {
     asked: &'a Asked,
 }
 
+/// What the owners answer, in the order in which they are asked.
+type Answers = SmallVec<[Vec<Answer>; 3]>;
+
 /// A question to one owner that is under way.
 struct Waiting {
     owner: usize,
@@ -508,17 +508,17 @@ enum Cancel {
 
 impl Gathering<'_> {
     /// Asks every owner; with a deadline, until there is enough, something to tell, or no time left.
-    async fn gather(&self, shard: &Rc<Shard>, asks: &mut [Ask]) -> Vec<Vec<Answer>> {
+    async fn gather(&self, shard: &Rc<Shard>, asks: &mut [Ask]) -> Answers {
         match asks {
-            [] => Vec::new(),
+            [] => Answers::new(),
             [Ask { owner, changes }] => {
                 let changes = std::mem::take(changes);
                 let mut call = self.call(changes, self.asked.size_min, self.asked.deadline);
                 if *owner == shard.index {
                     let fetching = shard.begin_fetch(*owner, &mut call);
-                    return vec![Rc::clone(shard).fetch(call, fetching).await];
+                    return smallvec![Rc::clone(shard).fetch(call, fetching).await];
                 }
-                vec![start(shard, *owner, call).await.answer.await]
+                smallvec![start(shard, *owner, call).await.answer.await]
             }
             _ => self.gather_from_several(shard, asks).await,
         }
@@ -538,16 +538,16 @@ impl Gathering<'_> {
 
     /// Asks several owners. Each waits for its share of the bytes still missing: if together they got
     /// enough, at least one got its share, and then the sum decides.
-    async fn gather_from_several(&self, shard: &Rc<Shard>, asks: &mut [Ask]) -> Vec<Vec<Answer>> {
+    async fn gather_from_several(&self, shard: &Rc<Shard>, asks: &mut [Ask]) -> Answers {
         let deadline = self.asked.deadline;
         let share = match deadline {
             Some(_) => self.asked.size_min.div_ceil(asks.len()),
             None => 0,
         };
         let mut shares: SmallVec<[usize; 2]> = smallvec![share; asks.len()];
-        let mut before: Vec<Vec<Answer>> = Vec::new();
+        let mut before = Answers::new();
         loop {
-            let mut waiting = Vec::with_capacity(asks.len());
+            let mut waiting: SmallVec<[Waiting; 2]> = SmallVec::new();
             for (ask, size_min) in asks.iter_mut().zip(&shares) {
                 // A session keeps its parts at their owners; else they are told again, if there may be an again.
                 let is_told_once =
@@ -573,7 +573,7 @@ impl Gathering<'_> {
                     Cancel::Never => {}
                 }
             }
-            let mut answers = Vec::with_capacity(asks.len() + 1);
+            let mut answers = Answers::new();
             for one in waiting {
                 answers.push(match one.answered {
                     Some(answered) => answered,

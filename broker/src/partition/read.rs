@@ -37,6 +37,9 @@ const SENDFILE_BYTES_MIN: u64 = 16 * 1024;
 /// larger; the reader comes back for the rest.
 const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Watches of single fetches that a shard keeps to be used again.
+const SPARE_WATCHES: usize = 64;
+
 /// Which records a reader may see (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isolation {
@@ -190,7 +193,10 @@ impl Shard {
     /// Fixes the place of a fetch among those of its session.
     pub(crate) fn begin_fetch(&self, from: usize, call: &mut FetchCall) -> Fetching {
         match call.watch {
-            None => Watch::new(false).begin(call),
+            None => {
+                let spare = self.spare_watches.borrow_mut().pop();
+                spare.unwrap_or_else(|| Watch::new(false)).begin(call)
+            }
             Some(number) => {
                 let watch = Rc::clone(
                     self.watches
@@ -248,7 +254,19 @@ impl Shard {
                 self.count_failed(watch.partition(one.place));
             }
         }
+        if call.watch.is_none() {
+            self.spare(fetching.watch);
+        }
         found.answers
+    }
+
+    /// Keeps the watch of a fetch that is over for the next, if nobody else has it.
+    fn spare(&self, watch: Rc<Watch>) {
+        watch.clear();
+        let mut spare = self.spare_watches.borrow_mut();
+        if Rc::strong_count(&watch) == 1 && watch.is_small() && spare.len() < SPARE_WATCHES {
+            spare.push(watch);
+        }
     }
 
     #[cold]

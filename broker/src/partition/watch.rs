@@ -270,9 +270,20 @@ impl Watch {
         inner.scan.len() + inner.ready.len()
     }
 
+    /// Is its memory worth keeping?
+    pub(crate) fn is_small(&self) -> bool {
+        self.inner.borrow().parts.capacity() <= SMALL
+    }
+
     /// The session is over: partitions are let go.
     pub(crate) fn end(&self) {
         self.cancel(u64::MAX);
+        self.clear();
+    }
+
+    /// Lets go of everything: what watched for it is told so. Another fetch may begin with it.
+    pub(crate) fn clear(&self) {
+        self.missing.set(0);
         let mut inner = self.inner.borrow_mut();
         inner.scan = 0..0;
         inner.ready.clear();
@@ -481,6 +492,9 @@ impl Watcher {
 fn index(place: u32) -> usize {
     place as usize
 }
+
+/// Parts that a watch may have had to be kept for another fetch; 150 kB.
+const SMALL: usize = 1024;
 
 #[cfg(test)]
 mod tests;

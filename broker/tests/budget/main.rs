@@ -98,15 +98,15 @@ const ONE_SHARD: &[Row] = &[
     row("produce 1 record, acks=all", 16.0, 4.0, 1.2),
     row("produce 1 MiB, acks=1", 20.0, 40.0, 2.2),
     row("produce 100 partitions, acks=1", 126.0, 3.0, 101.0),
-    row("fetch 1 record, hot", 21.0, 2.5, 0.2),
-    row("fetch 1 MiB, hot", 21.0, 8.0, 0.2),
-    row("fetch 100 partitions, hot", 32.0, 2.5, 0.2),
-    row("fetch nothing", 21.0, 2.5, 0.2),
+    row("fetch 1 record, hot", 8.0, 2.5, 0.2),
+    row("fetch 1 MiB, hot", 8.0, 8.0, 0.2),
+    row("fetch 100 partitions, hot", 22.0, 2.5, 0.2),
+    row("fetch nothing", 8.0, 2.5, 0.2),
 ];
 
 const TWO_SHARDS: &[Row] = &[
     row("produce 1 record, acks=1, other shard", 15.0, 5.0, 3.2),
-    row("fetch 1 record, hot, other shard", 43.0, 5.0, 2.2),
+    row("fetch 1 record, hot, other shard", 33.0, 5.0, 2.2),
 ];
 
 #[test]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use corelog_runtime::File;
 use smallvec::SmallVec;
 
-use crate::frame::{Body, FrameTooLarge, FrameWriter, Parts, RequestHeader};
+use crate::frame::{Body, CutFrame, FrameTooLarge, FrameWriter, Parts, RequestHeader};
 use crate::wire::{ApiKey, EncodeError, Encoder, ErrorCode, Message};
 
 /// A whole response, framed.
@@ -39,6 +39,12 @@ impl Response {
     /// inline.
     pub fn writer(header: &RequestHeader, capacity: usize) -> ResponseWriter {
         ResponseWriter::new(header, capacity)
+    }
+
+    /// What was put between the bytes of a response that was cut.
+    pub fn of(frame: CutFrame) -> Self {
+        let (parts, size) = frame.finish();
+        Self { parts, size }
     }
 
     /// Bytes on the wire, the size prefix included.
@@ -100,6 +106,14 @@ impl ResponseWriter {
     /// Appends a file range; see [`Body::File`].
     pub fn file(&mut self, file: File, range: Range<u64>) {
         self.0.file(file, range);
+    }
+
+    /// Cuts what was written, so that bodies of `size` bytes together can be put between; see [`FrameWriter::cut`].
+    ///
+    /// # Errors
+    /// It is larger than a frame can be, 2 GiB.
+    pub fn cut(self, size: u64) -> Result<CutFrame, FrameTooLarge> {
+        self.0.cut(size)
     }
 
     /// The finished response.

@@ -115,3 +115,21 @@ fn parts_keep_their_order_and_the_prefix_counts_them_all() {
     assert_eq!((parts.len(), size), (6, 12));
     assert_eq!(flat(&parts), b"\0\0\0\x08abcdefgh");
 }
+
+#[test]
+fn a_frame_that_is_cut_claims_what_goes_between_too() {
+    let mut frame = FrameWriter::new(8);
+    frame.buffer().extend_from_slice(b"abcdef");
+    let end = frame.buffer().len();
+    let mut cut = frame.cut(5).expect("small");
+    cut.until_left(end - 6);
+    cut.bytes(Bytes::from_static(b"12"));
+    cut.bytes(Bytes::from_static(b"3"));
+    cut.until_left(2);
+    cut.bytes(Bytes::from_static(b"45"));
+    let (parts, size) = cut.finish();
+    assert_eq!((parts.len(), size), (6, 15));
+    assert_eq!(flat(&parts), b"\0\0\0\x0bab123cd45ef");
+    let huge = FrameWriter::new(0).cut(1 << 31);
+    assert_eq!(huge.err(), Some(FrameTooLarge((1 << 31) + 4)));
+}
