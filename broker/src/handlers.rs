@@ -80,11 +80,13 @@ use std::cell::{Cell, RefCell};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use corelog_net::connection::{Dispatched, Reply, Request, Response};
+use corelog_net::connection::{Dispatched, Later, Reply, Request, Response};
 use corelog_net::wire::{self, ApiKey, Budget, Decoder, Uuid};
 use corelog_runtime::Notify;
 
 use crate::gate::Admitted;
+use crate::group;
+use crate::metrics::Timing;
 use crate::shard::Shard;
 use crate::telemetry::{Client, Software};
 
@@ -103,10 +105,12 @@ macro_rules! apis {
         /// Every API served.
         pub(crate) const SERVED: &[ApiKey] = &[ApiKey::Produce, ApiKey::Fetch, $( ApiKey::$api, )*];
 
-        async fn answer(shard: Rc<Shard>, context: Context, request: Request) -> Reply {
+        /// Answers the request in its turn. A box for each API: one future for all would be as large as the largest, and
+        /// every heartbeat would pay for it.
+        fn answer(begun: Begun, shard: Rc<Shard>, context: Context, request: Request) -> Later {
             match request.header.api_key {
-                $( ApiKey::$api => reply(shard, context, request, $module::handle).await, )*
-                _ => Reply::Close("an API that is not served"),
+                $( ApiKey::$api => begun.then(reply(shard, context, request, $module::handle)), )*
+                _ => begun.then(async { Reply::Close("an API that is not served") }),
             }
         }
     };
@@ -234,6 +238,11 @@ impl Turn {
         Producing(Rc::clone(self))
     }
 
+    /// Whether nothing of the connection is under way.
+    fn is_idle(&self) -> bool {
+        self.done.get() == self.begun.get() && self.producing.get() == 0
+    }
+
     /// Waits until everything begun so far is done.
     pub(crate) async fn idle(&self) {
         self.reaches(self.begun.get()).await;
@@ -275,6 +284,49 @@ impl Drop for Producing {
     }
 }
 
+/// Begins a question to the coordinator of a group that is likely to be answered at once: where nothing need be waited for, no
+/// future is made. Where others of the connection come first, or the way to the coordinator's shard is full, the request comes
+/// back, for [`dispatch`].
+// HOT: heartbeats; allocations: what the question holds, the answer's buffer; of another shard the reply's oneshot and a box
+fn begin<R: wire::Request<Response: 'static>>(
+    shard: &Rc<Shard>,
+    turn: &Rc<Turn>,
+    request: Request,
+    question: impl FnOnce(R) -> Result<group::Request, Box<R::Response>>,
+    answer: fn(Option<group::Reply>) -> R::Response,
+) -> Result<Dispatched, Request> {
+    if !turn.is_idle() {
+        return Err(request);
+    }
+    let Some(body) = decoded::<R>(&request) else {
+        let _timing = shard.metrics.time(&request);
+        return Ok(Dispatched::Now(Reply::Close(UNREADABLE)));
+    };
+    let put = match question(body) {
+        Ok(question) => groups::put(shard, question),
+        Err(refused) => {
+            let _timing = shard.metrics.time(&request);
+            return Ok(Dispatched::Now(encoded(&request, &*refused)));
+        }
+    };
+    let Some(put) = put else {
+        return Err(request);
+    };
+    let timing = shard.metrics.time(&request);
+    Ok(match put {
+        groups::Put::Answered(reply) => Dispatched::Now(encoded(&request, &answer(reply))),
+        put => {
+            let place = turn.place();
+            Dispatched::Later(Box::pin(async move {
+                let reply = put.reply().await;
+                let reply = encoded(&request, &answer(reply));
+                drop((place, timing));
+                reply
+            }))
+        }
+    })
+}
+
 /// Begins a request that is no produce; it takes place when all before it are done.
 pub(crate) fn dispatch(
     shard: &Rc<Shard>,
@@ -283,18 +335,33 @@ pub(crate) fn dispatch(
     context: Context,
     request: Request,
 ) -> Dispatched {
-    let place = turn.place();
-    let timing = shard.metrics.time(&request);
+    let begun = Begun {
+        place: turn.place(),
+        timing: shard.metrics.time(&request),
+    };
     let shard = Rc::clone(shard);
-    Dispatched::Later(Box::pin(async move {
-        place.come().await;
-        let reply = match request.header.api_key {
-            ApiKey::Metadata => metadata::answer(shard, context, request).await,
-            _ => answer(shard, context, request).await,
-        };
-        drop((place, timing));
-        reply
-    }))
+    Dispatched::Later(match request.header.api_key {
+        ApiKey::Metadata => begun.then(metadata::answer(shard, context, request)),
+        _ => answer(begun, shard, context, request),
+    })
+}
+
+/// A request that has its place in the order, and is timed.
+struct Begun {
+    place: Place,
+    timing: Timing,
+}
+
+impl Begun {
+    /// Does the work when it is its turn.
+    fn then(self, work: impl Future<Output = Reply> + 'static) -> Later {
+        Box::pin(async move {
+            self.place.come().await;
+            let reply = work.await;
+            drop((self.place, self.timing));
+            reply
+        })
+    }
 }
 
 /// Begins a fetch, which asks nothing of its [`Context`].
@@ -304,15 +371,11 @@ pub(crate) fn dispatch_fetch(
     _admitted: Admitted,
     request: Request,
 ) -> Dispatched {
-    let place = turn.place();
-    let timing = shard.metrics.time(&request);
-    let shard = Rc::clone(shard);
-    Dispatched::Later(Box::pin(async move {
-        place.come().await;
-        let reply = fetch::handle(shard, request).await;
-        drop((place, timing));
-        reply
-    }))
+    let begun = Begun {
+        place: turn.place(),
+        timing: shard.metrics.time(&request),
+    };
+    Dispatched::Later(begun.then(fetch::handle(Rc::clone(shard), request)))
 }
 
 /// Decodes the request, has it handled, encodes the response.
@@ -326,9 +389,13 @@ async fn reply<R: wire::Request, F: Future<Output = R::Response>>(
         return Reply::Close(UNREADABLE);
     };
     let response = handle(shard, context, body).await;
-    match Response::message(&request.header, &response) {
+    encoded(&request, &response)
+}
+
+fn encoded(request: &Request, response: &impl wire::Message) -> Reply {
+    match Response::message(&request.header, response) {
         Ok(response) => Reply::Response(response),
-        Err(error) => not_encoded(&request, &error),
+        Err(error) => not_encoded(request, &error),
     }
 }
 

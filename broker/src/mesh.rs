@@ -178,8 +178,27 @@ pub(crate) struct Mesh {
 /// What is left to do of a request whose order is fixed.
 pub(crate) type Work = Pin<Box<dyn Future<Output = Reply>>>;
 
+/// What a shard made of a request.
+pub(crate) enum Served {
+    /// It is answered.
+    Now(Reply),
+    /// It will be.
+    Later(Work),
+    /// Nobody waits for an answer.
+    Done,
+}
+
+impl Served {
+    /// It takes time.
+    pub(crate) fn later(work: impl Future<Output = Reply> + 'static) -> Self {
+        Self::Later(Box::pin(work))
+    }
+}
+
 /// A call whose place in the order is fixed and whose reply is on its way.
 pub(crate) enum Pending {
+    /// Asked of this shard itself, which has answered.
+    Answered(Reply),
     /// Asked of this shard itself.
     Here(Work),
     /// Asked of another; `call` names it to [`Request::CancelFetch`].
@@ -191,13 +210,18 @@ pub(crate) enum Pending {
 
 impl Pending {
     /// Work of this shard itself.
-    pub(crate) fn here(work: Work) -> Self {
-        Self::Here(work)
+    pub(crate) fn here(served: Served) -> Self {
+        match served {
+            Served::Now(reply) => Self::Answered(reply),
+            Served::Later(work) => Self::Here(work),
+            Served::Done => Self::Answered(Reply::Gone),
+        }
     }
 
     /// Waits for the reply.
     pub(crate) async fn reply(self) -> Reply {
         match self {
+            Self::Answered(reply) => reply,
             Self::Here(work) => work.await,
             Self::There { receiver, .. } => receiver.await.unwrap_or(Reply::Gone),
         }
@@ -234,6 +258,28 @@ impl Mesh {
             )
             .await;
         Pending::There { receiver, call }
+    }
+
+    /// As `start`, if nothing need be waited for; else gives the request back.
+    // HOT: the reply's oneshot
+    pub(crate) fn try_start(&self, to: usize, request: Request) -> Result<Pending, Request> {
+        let Some(permit) = self.permits[to].try_acquire() else {
+            return Err(request);
+        };
+        let call = self.next_call.get();
+        let envelope = Envelope {
+            call: Some(call),
+            request,
+        };
+        self.requests
+            .try_send(to, envelope)
+            .map_err(|envelope| envelope.request)?;
+        permit.forget();
+        self.next_call.set(call + 1);
+        let (sender, receiver) = oneshot();
+        self.open.borrow_mut().insert(call, sender);
+        self.count();
+        Ok(Pending::There { receiver, call })
     }
 
     /// Sends a request that has no reply.
@@ -286,24 +332,29 @@ impl Mesh {
     /// before it returns its future.
     pub(crate) async fn serve(
         self: Rc<Self>,
-        mut serve: impl FnMut(usize, Option<u64>, Request) -> Option<Work>,
+        mut serve: impl FnMut(usize, Option<u64>, Request) -> Served,
     ) {
         loop {
             let (from, Envelope { call, request }) = self.requests.recv().await;
-            let Some(work) = serve(from, call, request) else {
-                continue;
-            };
-            let Some(call) = call else {
-                corelog_runtime::spawn("mesh post", async move { drop(work.await) }).detach();
-                continue;
-            };
-            let answer = Answer {
+            let served = serve(from, call, request);
+            let answer = call.map(|call| Answer {
                 mesh: Rc::clone(&self),
                 to: from,
                 call,
                 sent: false,
-            };
-            corelog_runtime::spawn("mesh call", async move { answer.send(work.await) }).detach();
+            });
+            match (served, answer) {
+                (Served::Later(work), Some(answer)) => {
+                    let work = async move { answer.send(work.await) };
+                    corelog_runtime::spawn("mesh call", work).detach();
+                }
+                (Served::Later(work), None) => {
+                    corelog_runtime::spawn("mesh post", async move { drop(work.await) }).detach();
+                }
+                (Served::Now(reply), Some(answer)) => answer.send(reply),
+                (Served::Done, Some(answer)) => answer.send(Reply::Gone),
+                (Served::Now(_) | Served::Done, None) => {}
+            }
         }
     }
 

@@ -45,7 +45,7 @@ use crate::gate;
 use crate::group::GroupSettings;
 use crate::handlers::fetch::session::Sessions;
 use crate::handlers::{self, Context, Turn};
-use crate::mesh::{self, Mesh, Pending};
+use crate::mesh::{self, Mesh, Pending, Served};
 use crate::metadata::{ClusterView, Image, TopicImage};
 use crate::metrics::Metrics;
 use crate::partition::Partition;
@@ -56,7 +56,7 @@ use crate::txn::TxnSettings;
 use cache::CacheWindow;
 use cleaner::Cleaner;
 use control::Control;
-use coordinators::Coordinators;
+use coordinators::{Asked, Coordinators};
 use disks::{Allowances, Disks};
 use flush::Queue;
 use logs::Unserved;
@@ -322,10 +322,7 @@ impl Shard {
         if to != self.index {
             return self.mesh.start(to, request).await;
         }
-        match Rc::clone(self).accept(to, None, request) {
-            Some(work) => Pending::here(work),
-            None => Pending::here(Box::pin(async { mesh::Reply::Gone })),
-        }
+        Pending::here(Rc::clone(self).accept(to, None, request))
     }
 
     /// Asks a shard and waits for its answer.
@@ -351,16 +348,11 @@ impl Shard {
 
     /// Takes in a request of another shard: what has an order gets its place before this returns,
     /// what takes time is the future.
-    fn accept(
-        self: Rc<Self>,
-        from: usize,
-        call: Option<u64>,
-        request: mesh::Request,
-    ) -> Option<mesh::Work> {
-        Some(match request {
+    fn accept(self: Rc<Self>, from: usize, call: Option<u64>, request: mesh::Request) -> Served {
+        match request {
             mesh::Request::Append(append) => {
                 let pending = self.append(append);
-                Box::pin(async move { mesh::Reply::Appended(pending.acknowledged().await) })
+                Served::later(async move { mesh::Reply::Appended(pending.acknowledged().await) })
             }
             mesh::Request::Fetch(mut fetch) => {
                 let fetching = self.begin_fetch(from, &mut fetch);
@@ -370,7 +362,7 @@ impl Shard {
                         .borrow_mut()
                         .insert(key, fetching.clone());
                 }
-                Box::pin(async move {
+                Served::later(async move {
                     let answers = Rc::clone(&self).fetch(fetch, fetching).await;
                     if let Some(key) = key {
                         self.waiting_fetches.borrow_mut().remove(&key);
@@ -382,47 +374,52 @@ impl Shard {
                 if let Some(fetching) = self.waiting_fetches.borrow().get(&(from, call)) {
                     fetching.cancel();
                 }
-                return None;
+                Served::Done
             }
             mesh::Request::Unwatch(number) => {
                 self.unwatch(from, number);
-                return None;
+                Served::Done
             }
             mesh::Request::Lookup(lookup) => {
-                Box::pin(async move { mesh::Reply::Looked(self.look(lookup).await) })
+                Served::later(async move { mesh::Reply::Looked(self.look(lookup).await) })
             }
-            mesh::Request::Group { partition, request } => Box::pin(async move {
-                mesh::Reply::Group(Box::new(self.group(partition, *request).await))
+            mesh::Request::Group { partition, request } => {
+                match self.ask_group(partition, *request) {
+                    Asked::Now(reply) => Served::Now(mesh::Reply::Group(Box::new(reply))),
+                    Asked::Later(later) => {
+                        Served::later(
+                            async move { mesh::Reply::Group(Box::new(later.reply().await)) },
+                        )
+                    }
+                }
+            }
+            mesh::Request::Txn { partition, request } => Served::later(async move {
+                mesh::Reply::Txn(Box::new(self.txn(partition, *request).await))
             }),
-            mesh::Request::Txn { partition, request } => {
-                Box::pin(
-                    async move { mesh::Reply::Txn(Box::new(self.txn(partition, *request).await)) },
-                )
-            }
             mesh::Request::Verify(wanted) => {
                 let standings = self.standings(&wanted);
-                Box::pin(async move { mesh::Reply::Standings(standings) })
+                Served::Now(mesh::Reply::Standings(standings))
             }
             mesh::Request::Producers(wanted) => {
                 let producers = self.producers(&wanted);
-                Box::pin(async move { mesh::Reply::Producers(producers) })
+                Served::Now(mesh::Reply::Producers(producers))
             }
-            mesh::Request::Control(request) => Box::pin(async move {
+            mesh::Request::Control(request) => Served::later(async move {
                 self.control(*request)
                     .await
                     .map_or(mesh::Reply::Gone, |answer| {
                         mesh::Reply::Control(Box::new(answer))
                     })
             }),
-            mesh::Request::Publish { image, delta } => Box::pin(async move {
+            mesh::Request::Publish { image, delta } => Served::later(async move {
                 self.follow(image, delta).await;
                 mesh::Reply::Done
             }),
             mesh::Request::Open(checkpoints) => {
-                Box::pin(async move { mesh::Reply::Opened(self.open_logs(checkpoints).await) })
+                Served::later(async move { mesh::Reply::Opened(self.open_logs(checkpoints).await) })
             }
             mesh::Request::Listen(admission, addresses) => {
-                Box::pin(async move { mesh::Reply::Listening(self.listen(&admission, &addresses)) })
+                Served::Now(mesh::Reply::Listening(self.listen(&admission, &addresses)))
             }
             mesh::Request::Adopt(accepted) => {
                 match self.server.get() {
@@ -430,35 +427,35 @@ impl Shard {
                     // Another shard listens already; `listen` takes it.
                     None => self.early.borrow_mut().push(accepted),
                 }
-                return None;
+                Served::Done
             }
-            mesh::Request::Beat => Box::pin(async { mesh::Reply::Done }),
-            mesh::Request::Checkpoint => {
-                Box::pin(async move { mesh::Reply::Offsets(self.offsets()) })
-            }
+            mesh::Request::Beat => Served::Now(mesh::Reply::Done),
+            mesh::Request::Checkpoint => Served::Now(mesh::Reply::Offsets(self.offsets())),
             mesh::Request::DirectoryFailed(at) => {
                 self.take_offline(at);
-                return None;
+                Served::Done
             }
             mesh::Request::Relocate(wanted) => {
                 let errors = self.relocate(&wanted);
-                Box::pin(async move { mesh::Reply::Relocated(errors) })
+                Served::Now(mesh::Reply::Relocated(errors))
             }
             mesh::Request::Sample(selection) => {
-                Box::pin(async move { mesh::Reply::Sample(Box::new(self.sample(selection).await)) })
+                Served::later(
+                    async move { mesh::Reply::Sample(Box::new(self.sample(selection).await)) },
+                )
             }
-            mesh::Request::Sizes => Box::pin(async move { mesh::Reply::Sizes(self.sizes()) }),
-            mesh::Request::Drain => Box::pin(async move {
+            mesh::Request::Sizes => Served::Now(mesh::Reply::Sizes(self.sizes())),
+            mesh::Request::Drain => Served::later(async move {
                 self.drain().await;
                 mesh::Reply::Done
             }),
-            mesh::Request::Close => Box::pin(async move {
+            mesh::Request::Close => Served::later(async move {
                 let offsets = Rc::clone(&self).close_logs().await;
                 self.is_closed.set(true);
                 self.closing.notify_all();
                 mesh::Reply::Offsets(offsets)
             }),
-        })
+        }
     }
 
     fn set_image(&self, image: Arc<Image>) {
@@ -531,7 +528,7 @@ impl Service for Shard {
         if request.header.api_key == ApiKey::Fetch {
             return handlers::dispatch_fetch(self, &session.turn, admitted, request);
         }
-        let context = Context {
+        let context = |request: &Request| Context {
             version: request.header.api_version,
             client_id: request.header.client_id().to_owned(),
             client_host: session.client_host.clone(),
@@ -539,7 +536,18 @@ impl Service for Shard {
             software: Rc::clone(&session.software),
             listener: session.listener,
         };
-        handlers::dispatch(self, &session.turn, admitted, context, request)
+        let (turn, key) = (&session.turn, request.header.api_key);
+        let begun = match key {
+            ApiKey::Heartbeat => handlers::heartbeat::begin(self, turn, &admitted, request),
+            ApiKey::ConsumerGroupHeartbeat => {
+                let context = context(&request);
+                handlers::consumer_group_heartbeat::begin(self, turn, &admitted, context, request)
+            }
+            _ => Err(request),
+        };
+        begun.unwrap_or_else(|request| {
+            handlers::dispatch(self, turn, admitted, context(&request), request)
+        })
     }
 
     fn closed(self: &Rc<Self>, session: Rc<Session>) {

@@ -12,6 +12,7 @@ mod census;
 mod commits;
 mod consumers;
 mod expiry;
+mod groups;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use self::census::{Census, Commit};
 use self::commits::write_marker;
 use self::consumers::become_protocol;
 use self::expiry::write_deletions;
+use self::groups::Groups;
 use super::classic::{ClassicGroup, State};
 use super::consumer::ConsumerGroup;
 use super::consumer::replay::Entry;
@@ -35,9 +37,6 @@ use super::{
     Reply, Request, TEXT_SIZE_MAX, Ticket, Token, Writer,
 };
 use crate::metadata::{Delta, Image};
-
-/// Groups by id.
-type Groups = BTreeMap<Arc<str>, Box<Group>>;
 
 /// All groups of one partition of `__consumer_offsets`.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ impl Coordinator {
             metadata: Metadata::new(settings.consumer.assignment_interval_ms),
             settings,
             phase: Phase::Loading,
-            groups: BTreeMap::new(),
+            groups: Groups::default(),
             timers: Timers::new(),
             random: Random::new(seed),
             appends: VecDeque::new(),
@@ -153,7 +152,7 @@ impl Coordinator {
                 // an older broker writes it for whatever it deletes.
                 if self
                     .groups
-                    .get(&*group)
+                    .get(&group)
                     .is_some_and(|kept| kept.as_classic().is_some())
                 {
                     self.forget_protocol(&group);
@@ -259,15 +258,14 @@ impl Coordinator {
             Protocol::Classic(classic) => group.offsets.is_empty() && classic.is_simple(),
             Protocol::Consumer(_) => false,
         };
-        if self.groups.get(id).is_some_and(|group| trivial(group)) {
+        if self.groups.get(id).is_some_and(trivial) {
             self.groups.remove(id);
         }
     }
 
     fn group_or_new(&mut self, id: &Arc<str>) -> &mut Group {
         self.groups
-            .entry(id.clone())
-            .or_insert_with(|| Group::simple(id.clone()))
+            .get_or_insert_with(id, || Group::simple(id.clone()))
     }
 
     /// The log is read to its end; serving begins.
@@ -289,15 +287,13 @@ impl Coordinator {
         );
         let mut out = Outcomes::default();
         let (mut cx, groups) = self.context(now, &mut out);
-        for group in groups.values_mut() {
-            match &mut group.protocol {
-                Protocol::Classic(classic) => classic.resume(&mut cx),
-                Protocol::Consumer(group) => {
-                    group.read_whole();
-                    group.resume(&mut cx);
-                }
+        groups.for_each_mut(|group| match &mut group.protocol {
+            Protocol::Classic(classic) => classic.resume(&mut cx),
+            Protocol::Consumer(group) => {
+                group.read_whole();
+                group.resume(&mut cx);
             }
-        }
+        });
         self.finish(out)
     }
 
@@ -313,11 +309,11 @@ impl Coordinator {
                     .filter_map(|after| after.abandon(AppendError::NotLeader)),
             );
         }
-        for group in self.groups.values_mut() {
+        self.groups.for_each_mut(|group| {
             if let Protocol::Classic(classic) = &mut group.protocol {
                 replies.extend(classic.abandon());
             }
-        }
+        });
         self.timers.clear();
         self.groups.clear();
         self.transactional.clear();
@@ -482,7 +478,7 @@ impl Coordinator {
             Request::DescribeGroup(request) => {
                 let group = self
                     .groups
-                    .get(&*request.group_id)
+                    .get(&request.group_id)
                     .ok_or(GroupError::GroupIdNotFound);
                 let described = group.and_then(|group| {
                     let classic = group.as_classic().ok_or(GroupError::NotClassicGroup)?;
@@ -537,7 +533,7 @@ impl Coordinator {
     }
 
     fn join_group(&mut self, now: Now, token: Token, request: JoinGroup, out: &mut Outcomes) {
-        let known = self.groups.contains_key(&*request.group_id);
+        let known = self.groups.contains(&request.group_id);
         let request = if known {
             match self.join_as_classic(now, token, request, out) {
                 Some(request) => request,
@@ -616,7 +612,7 @@ impl Coordinator {
     }
 
     fn fetch(&self, request: OffsetFetch) -> Result<Vec<super::FetchedTopic>, GroupError> {
-        let group = self.groups.get(&*request.group_id);
+        let group = self.groups.get(&request.group_id);
         if let Some(Protocol::Consumer(group)) = group.map(|group| &group.protocol) {
             group.check_fetch(request.member_id.as_deref(), request.member_epoch)?;
         }
@@ -641,7 +637,7 @@ impl Coordinator {
         out: &mut Outcomes,
     ) {
         let (mut cx, groups) = self.context(now, out);
-        let Some((id, group)) = groups.get_key_value(&*request.group_id) else {
+        let Some((id, group)) = groups.get_key_value(&request.group_id) else {
             cx.reply(token, Reply::OffsetDelete(Err(GroupError::GroupIdNotFound)));
             return;
         };
@@ -870,7 +866,7 @@ impl Coordinator {
             After::Changed(_) => {}
             After::Vacated { group: id } => {
                 let vacant = |group: &Group| group.is_vacant() && group.offsets.is_empty();
-                if stored.is_ok() && groups.get(&id).is_some_and(|group| vacant(group)) {
+                if stored.is_ok() && groups.get(&id).is_some_and(vacant) {
                     groups.remove(&id);
                 }
             }
@@ -881,7 +877,7 @@ impl Coordinator {
 #[cfg(test)]
 impl Coordinator {
     pub(super) fn assert_sound(&self) {
-        for group in self.groups.values() {
+        for (_, group) in self.groups.iter() {
             match &group.protocol {
                 Protocol::Classic(classic) => classic.assert_sound(),
                 Protocol::Consumer(group) => group.assert_sound(),

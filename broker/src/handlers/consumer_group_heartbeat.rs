@@ -11,14 +11,28 @@
 
 use std::rc::Rc;
 
+use corelog_net::connection::{self, Dispatched};
 use corelog_net::wire::messages::consumer_group_heartbeat::{
     Assignment, ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse,
     ResponseTopicPartitions,
 };
 
+use crate::gate::Admitted;
 use crate::group::{self, ConsumerBeat, ConsumerHeartbeat, GroupError, Refusal, Reply, Request};
-use crate::handlers::{Context, groups};
+use crate::handlers::{self, Context, Turn, groups};
 use crate::shard::Shard;
+
+/// Begins the request where it can be answered without a wait; else it comes back.
+pub(crate) fn begin(
+    shard: &Rc<Shard>,
+    turn: &Rc<Turn>,
+    _admitted: &Admitted,
+    context: Context,
+    request: connection::Request,
+) -> Result<Dispatched, connection::Request> {
+    let asked = |request| ask(shard, context, request);
+    handlers::begin(shard, turn, request, asked, reply)
+}
 
 /// Answers the request.
 pub(crate) async fn handle(
@@ -26,22 +40,36 @@ pub(crate) async fn handle(
     context: Context,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    match ask(&shard, context, request) {
+        Ok(question) => reply(groups::ask(&shard, question).await),
+        Err(refused) => *refused,
+    }
+}
+
+/// The question to the coordinator; the answer, where none need be asked.
+fn ask(
+    shard: &Shard,
+    context: Context,
+    request: ConsumerGroupHeartbeatRequest,
+) -> Result<Request, Box<ConsumerGroupHeartbeatResponse>> {
     let version = context.version;
     let mut question = question(context, request);
     let settings = &shard.group_settings().consumer;
-    let served = settings.enabled && groups::is_consumer_protocol_on(&shard);
+    let served = settings.enabled && groups::is_consumer_protocol_on(shard);
     let checked = if served {
         group::check_heartbeat(&question, version >= 1, &settings.assignors)
     } else {
         Err(GroupError::UnsupportedVersion.into())
     };
-    if let Err(refusal) = checked {
-        return refused(refusal);
-    }
+    checked.map_err(|refusal| Box::new(refused(refusal)))?;
     if question.member_id.is_empty() && question.member_epoch == 0 {
         question.member_id = groups::new_member_id();
     }
-    match groups::ask(&shard, Request::ConsumerHeartbeat(Box::new(question))).await {
+    Ok(Request::ConsumerHeartbeat(Box::new(question)))
+}
+
+fn reply(reply: Option<Reply>) -> ConsumerGroupHeartbeatResponse {
+    match reply {
         Some(Reply::ConsumerHeartbeat(Ok(beat))) => answer(&beat),
         Some(Reply::ConsumerHeartbeat(Err(refusal))) => refused(*refusal),
         _ => refused(GroupError::NotCoordinator.into()),
@@ -90,7 +118,7 @@ fn answer(beat: &ConsumerBeat) -> ConsumerGroupHeartbeatResponse {
 }
 
 fn refused(refusal: Refusal) -> ConsumerGroupHeartbeatResponse {
-    let error = crate::handlers::error_code::group(refusal.error);
+    let error = handlers::error_code::group(refusal.error);
     ConsumerGroupHeartbeatResponse {
         error_code: error.code(),
         error_message: refusal.message.or_else(|| Some(error.message().to_owned())),

@@ -629,7 +629,7 @@ async fn start(shard: &Rc<Shard>, owner: usize, mut call: FetchCall) -> Waiting 
         let pending = shard.mesh.start(owner, mesh::Request::Fetch(call)).await;
         let cancel = match &pending {
             mesh::Pending::There { call, .. } => Cancel::There(*call),
-            mesh::Pending::Here(_) => Cancel::Never,
+            mesh::Pending::Here(_) | mesh::Pending::Answered(_) => Cancel::Never,
         };
         let answer = async move {
             match pending.reply().await {

@@ -18,6 +18,7 @@ use crate::mesh;
 use crate::metadata::features::GROUP_VERSION_NAME;
 use crate::partition::owner;
 use crate::shard::Shard;
+use crate::shard::coordinators::{Asked, Awaited};
 
 /// Asks the coordinator of the request's group. `None`: there is none on this broker, or it was lost on the way.
 pub(crate) async fn ask(shard: &Rc<Shard>, request: group::Request) -> Option<group::Reply> {
@@ -25,6 +26,49 @@ pub(crate) async fn ask(shard: &Rc<Shard>, request: group::Request) -> Option<gr
     let topic = image.topic(OFFSETS_TOPIC)?;
     let partition = group::partition_for(request.group_id()?, topic.partition_count());
     ask_at(shard, TopicId(topic.id.0), partition, request).await
+}
+
+/// A question that was put at once.
+pub(crate) enum Put {
+    Answered(Option<group::Reply>),
+    Here(Awaited),
+    There(mesh::Pending),
+}
+
+impl Put {
+    /// The answer, where it was not there at once.
+    pub(crate) async fn reply(self) -> Option<group::Reply> {
+        match self {
+            Self::Answered(reply) => reply,
+            Self::Here(later) => Some(later.reply().await),
+            Self::There(pending) => match pending.reply().await {
+                mesh::Reply::Group(reply) => Some(*reply),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Asks the coordinator of the request's group now. `None`: the way to its shard is full, and nobody was asked.
+pub(crate) fn put(shard: &Rc<Shard>, request: group::Request) -> Option<Put> {
+    let image = shard.image();
+    let topic = image.topic(OFFSETS_TOPIC);
+    let Some((topic, id)) = topic.zip(request.group_id()) else {
+        return Some(Put::Answered(None));
+    };
+    let partition = group::partition_for(id, topic.partition_count());
+    let owner = owner(TopicId(topic.id.0), partition, shard.shards);
+    if owner == shard.index {
+        return Some(match shard.ask_group(partition, request) {
+            Asked::Now(reply) => Put::Answered(Some(reply)),
+            Asked::Later(later) => Put::Here(later),
+        });
+    }
+    let request = mesh::Request::Group {
+        partition,
+        request: Box::new(request),
+    };
+    shard.mesh.try_start(owner, request).ok().map(Put::There)
 }
 
 /// Asks the coordinator of each request's group, many at a time; answers in the order of the requests.
@@ -83,6 +127,9 @@ async fn ask_at(
     request: group::Request,
 ) -> Option<group::Reply> {
     let owner = owner(topic_id, partition, shard.shards);
+    if owner == shard.index {
+        return Some(shard.group(partition, request).await);
+    }
     let request = mesh::Request::Group {
         partition,
         request: Box::new(request),

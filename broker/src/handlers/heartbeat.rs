@@ -9,11 +9,24 @@
 
 use std::rc::Rc;
 
+use corelog_net::connection::{self, Dispatched};
 use corelog_net::wire::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 
+use crate::gate::Admitted;
 use crate::group::{GroupError, Heartbeat, Reply, Request};
-use crate::handlers::{Context, groups};
+use crate::handlers::{self, Context, Turn, groups};
 use crate::shard::Shard;
+
+/// Begins the request where it can be answered without a wait; else it comes back.
+pub(crate) fn begin(
+    shard: &Rc<Shard>,
+    turn: &Rc<Turn>,
+    _admitted: &Admitted,
+    request: connection::Request,
+) -> Result<Dispatched, connection::Request> {
+    let asked = |request| Ok(question(request));
+    handlers::begin(shard, turn, request, asked, answer)
+}
 
 /// Answers the request.
 pub(crate) async fn handle(
@@ -21,16 +34,24 @@ pub(crate) async fn handle(
     _context: Context,
     request: HeartbeatRequest,
 ) -> HeartbeatResponse {
-    let question = Request::Heartbeat(Heartbeat {
+    answer(groups::ask(&shard, question(request)).await)
+}
+
+fn question(request: HeartbeatRequest) -> Request {
+    Request::Heartbeat(Heartbeat {
         group_id: request.group_id,
         generation_id: request.generation_id,
         member_id: request.member_id,
         instance_id: request.group_instance_id,
+    })
+}
+
+fn answer(reply: Option<Reply>) -> HeartbeatResponse {
+    let lost = Some(GroupError::NotCoordinator);
+    let error = reply.map_or(lost, |reply| match reply {
+        Reply::Heartbeat(alive) => alive.err(),
+        _ => lost,
     });
-    let error = match groups::ask(&shard, question).await {
-        Some(Reply::Heartbeat(alive)) => alive.err(),
-        _ => Some(GroupError::NotCoordinator),
-    };
     HeartbeatResponse {
         error_code: groups::code(error),
         ..Default::default()

@@ -89,7 +89,7 @@ pub(crate) async fn dispatch(
     };
     let now = Timestamp(corelog_runtime::wall_clock());
     let image = shard.image();
-    let mut slots: Vec<Slot> = Vec::with_capacity(view.partition_count());
+    let mut slots: SmallVec<[Slot; 2]> = SmallVec::with_capacity(view.partition_count());
     let mut calls: SmallVec<[Call; 2]> = SmallVec::new();
     let mut in_transaction = false;
     for topic in view.topics() {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use corelog_net::wire::ErrorCode;
-use corelog_runtime::{Instant, Map, Notify, Sender, oneshot, spawn};
+use corelog_runtime::{Instant, Map, Notify, Receiver, Sender, oneshot, spawn};
 use corelog_storage::batch::{
     Batch, BatchBuilder, BatchOptions, ControlKey, ControlKind, EndTransactionMarker,
 };
@@ -52,6 +52,26 @@ struct Host {
     partition: Rc<Partition>,
     coordinator: RefCell<Coordinator>,
     waiting: RefCell<Map<Token, Sender<Reply>>>,
+}
+
+/// What became of a question to a coordinator.
+pub(crate) enum Asked {
+    /// It is answered.
+    Now(Reply),
+    /// It will be, when records are stored or others have come.
+    Later(Awaited),
+}
+
+/// An answer of a coordinator that takes time.
+pub(crate) struct Awaited(Receiver<Reply>);
+
+impl Awaited {
+    pub(crate) async fn reply(self) -> Reply {
+        // A coordinator answers every request, also when it resigns.
+        self.0
+            .await
+            .unwrap_or(Reply::Heartbeat(Err(GroupError::NotCoordinator)))
+    }
 }
 
 impl Coordinators {
@@ -101,10 +121,18 @@ impl Shard {
     }
 
     /// Asks the coordinator of one offsets partition.
-    pub(crate) async fn group(self: Rc<Self>, number: i32, request: Request) -> Reply {
+    pub(crate) async fn group(self: &Rc<Self>, number: i32, request: Request) -> Reply {
+        match self.ask_group(number, request) {
+            Asked::Now(reply) => reply,
+            Asked::Later(later) => later.reply().await,
+        }
+    }
+
+    /// Asks the coordinator of one offsets partition; heartbeats are answered at once.
+    pub(crate) fn ask_group(self: &Rc<Self>, number: i32, request: Request) -> Asked {
         let host = self.coordinators.hosts.borrow().get(&number).cloned();
         let Some(host) = host else {
-            return request.refuse(GroupError::NotCoordinator);
+            return Asked::Now(request.refuse(GroupError::NotCoordinator));
         };
         let token = Token(self.coordinators.next_token.get());
         self.coordinators.next_token.set(token.0 + 1);
@@ -117,15 +145,12 @@ impl Shard {
         if let Some(own) = own {
             let (_, reply) = effects.replies.remove(own);
             self.carry_out(&host, effects);
-            return reply;
+            return Asked::Now(reply);
         }
         let (sender, receiver) = oneshot();
         host.waiting.borrow_mut().insert(token, sender);
         self.carry_out(&host, effects);
-        // A coordinator answers every request, also when it resigns.
-        receiver
-            .await
-            .unwrap_or(Reply::Heartbeat(Err(GroupError::NotCoordinator)))
+        Asked::Later(Awaited(receiver))
     }
 
     /// Topics are gone: so are the offsets committed for them.

@@ -93,11 +93,11 @@ const fn row(name: &'static str, allocations: f64, enters: f64, writes: f64) -> 
 }
 
 const ONE_SHARD: &[Row] = &[
-    row("produce 1 record, acks=0", 6.0, 1.5, 0.2),
-    row("produce 1 record, acks=1", 12.0, 2.5, 1.2),
-    row("produce 1 record, acks=all", 16.0, 4.0, 1.2),
-    row("produce 1 MiB, acks=1", 20.0, 40.0, 2.2),
-    row("produce 100 partitions, acks=1", 126.0, 3.0, 101.0),
+    row("produce 1 record, acks=0", 5.0, 1.5, 0.2),
+    row("produce 1 record, acks=1", 9.0, 2.5, 1.2),
+    row("produce 1 record, acks=all", 12.0, 4.0, 1.2),
+    row("produce 1 MiB, acks=1", 19.0, 40.0, 2.2),
+    row("produce 100 partitions, acks=1", 124.0, 3.0, 101.0),
     row("fetch 1 record, hot", 8.0, 2.5, 0.2),
     row("fetch 1 MiB, hot", 8.0, 8.0, 0.2),
     row("fetch 100 partitions, hot", 22.0, 2.5, 0.2),
@@ -105,7 +105,7 @@ const ONE_SHARD: &[Row] = &[
 ];
 
 const TWO_SHARDS: &[Row] = &[
-    row("produce 1 record, acks=1, other shard", 15.0, 5.0, 3.2),
+    row("produce 1 record, acks=1, other shard", 13.0, 5.0, 3.2),
     row("fetch 1 record, hot, other shard", 33.0, 5.0, 2.2),
 ];
 

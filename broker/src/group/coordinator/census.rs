@@ -51,7 +51,7 @@ impl Coordinator {
         for group in self.list(&ListGroups::default()) {
             census.add(group.group_type, group.state, 1);
         }
-        for (id, group) in &self.groups {
+        for (id, group) in self.groups.iter() {
             for (topic, partition, offset) in group.offsets.stored() {
                 census.offsets += 1;
                 if census.commits.len() < commits_max {

@@ -89,14 +89,12 @@ impl Coordinator {
     ) -> (Arc<str>, Vec<Change>, Vec<CommittedTopic>) {
         let known = self
             .groups
-            .get_key_value(&*request.group_id)
+            .get_key_value(&request.group_id)
             .map(|(id, _)| id.clone());
         let id: Arc<str> = known.unwrap_or_else(|| request.group_id.as_str().into());
         let mut sequence = self.sequence;
         let (mut cx, groups) = self.context(now, out);
-        let group = groups
-            .entry(id.clone())
-            .or_insert_with(|| Group::simple(id.clone()));
+        let group = groups.get_or_insert_with(&id, || Group::simple(id.clone()));
         if let Protocol::Classic(classic) = &mut group.protocol {
             classic.heard_committing(&mut cx, &request.member_id);
         }
@@ -138,7 +136,7 @@ impl Coordinator {
     }
 
     fn check_commit(&self, request: &OffsetCommit, kind: CommitKind) -> Result<(), GroupError> {
-        let Some(group) = self.groups.get(&*request.group_id) else {
+        let Some(group) = self.groups.get(&request.group_id) else {
             // A consumer that is in no group, or an administrator, makes a group by committing.
             return match request.generation_id {
                 ..0 => Ok(()),

@@ -49,7 +49,7 @@ impl Coordinator {
         out: &mut Outcomes,
     ) -> Result<super::super::ConsumerBeat, Refusal> {
         let (mut cx, groups) = self.context(now, out);
-        let group = groups.get_mut(&*request.group_id);
+        let group = groups.get_mut(&request.group_id);
         let group = consumer_group(group, &request.group_id)?;
         group.check_heartbeat(cx.settings.consumer.members_max, request)?;
         Ok(group.heartbeat(&mut cx, request))
@@ -63,7 +63,7 @@ impl Coordinator {
     ) -> Result<super::super::ConsumerBeat, Refusal> {
         let (mut cx, groups) = self.context(now, out);
         let members_max = cx.settings.consumer.members_max;
-        let known = groups.get_mut(&*request.group_id);
+        let known = groups.get_mut(&request.group_id);
         if let Some(Protocol::Consumer(group)) = known.as_ref().map(|group| &group.protocol) {
             group.check_heartbeat(members_max, request)?;
             return self.beat_consumer(now, request, out);
@@ -102,7 +102,7 @@ impl Coordinator {
         out: &mut Outcomes,
     ) -> Result<super::super::ConsumerBeat, Refusal> {
         let (mut cx, groups) = self.context(now, out);
-        let group = groups.get_mut(&*request.group_id);
+        let group = groups.get_mut(&request.group_id);
         let group = consumer_group(group, &request.group_id)?;
         let id = group.id.clone();
         let (beat, left) = group.leave(&mut cx, request)?;
@@ -119,7 +119,7 @@ impl Coordinator {
         out: &mut Outcomes,
     ) -> Option<JoinGroup> {
         let (mut cx, groups) = self.context(now, out);
-        let group = groups.get_mut(&*request.group_id)?;
+        let group = groups.get_mut(&request.group_id)?;
         let Protocol::Consumer(group) = &mut group.protocol else {
             return Some(request);
         };
@@ -262,7 +262,7 @@ impl Coordinator {
 
 /// The consumer group, or what the member is told instead.
 fn consumer_group<'a>(
-    group: Option<&'a mut Box<Group>>,
+    group: Option<&'a mut Group>,
     id: &str,
 ) -> Result<&'a mut ConsumerGroup, Refusal> {
     match group.map(|group| &mut group.protocol) {

@@ -5,7 +5,6 @@
 //! Invariants: 1. A step writes a bounded number of records, however much is due.
 //! Not here: what an alarm means to its group (`classic`, `consumer`).
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::Now;
@@ -66,13 +65,9 @@ impl Coordinator {
     /// Deletes expired offsets, and groups that have neither members nor offsets; a slice of the groups at a time.
     pub(super) fn expire(&mut self, now: Now, out: &mut Outcomes) {
         let from = self.expiry_cursor.take();
-        let start = from.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let (mut cx, groups) = self.context(now, out);
         let mut cursor = None;
-        for (seen, (id, group)) in groups
-            .range::<Arc<str>, _>((start, Bound::Unbounded))
-            .enumerate()
-        {
+        for (seen, (id, group)) in groups.after(from.as_ref()).enumerate() {
             if seen == EXPIRY_GROUPS_MAX || cx.out.records.len() >= TICK_RECORDS_MAX {
                 break;
             }
@@ -85,12 +80,9 @@ impl Coordinator {
             }
             cursor = Some(id.clone());
         }
-        let more = cursor.as_ref().is_some_and(|last| {
-            groups
-                .range::<Arc<str>, _>((Bound::Excluded(last), Bound::Unbounded))
-                .next()
-                .is_some()
-        });
+        let more = cursor
+            .as_ref()
+            .is_some_and(|last| groups.after(Some(last)).next().is_some());
         let interval_ms = cx.settings.offsets_retention_check_interval_ms;
         cx.start_timer(
             if more { EXPIRY_PAUSE_MS } else { interval_ms },
@@ -100,7 +92,7 @@ impl Coordinator {
     }
 
     pub(super) fn forget_topics(&mut self, now: Now, topics: &[String], out: &mut Outcomes) {
-        let ids: Vec<_> = self.groups.keys().cloned().collect();
+        let ids: Vec<_> = self.groups.ids().cloned().collect();
         for id in ids {
             let held = self.held_under_way(&id);
             let (mut cx, groups) = self.context(now, out);
