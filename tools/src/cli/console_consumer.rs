@@ -84,6 +84,7 @@ struct Plan {
     consumer: ConsumerConfig,
     group: Option<GroupConfig>,
     formatter: Formatter,
+    skips_errors: bool,
     messages_max: Option<u64>,
     timeout: Option<Duration>,
 }
@@ -210,6 +211,7 @@ impl Plan {
                 .transpose()
                 .map_err(fault)?,
             formatter,
+            skips_errors: given.has("skip-message-on-error"),
             messages_max: given
                 .parsed::<i64>("max-messages")
                 .map_err(fault)?
@@ -352,24 +354,41 @@ impl Plan {
             let kind = chunk.timestamp_type();
             let mut next = chunk.next_offset();
             let before = *printed;
+            let (mut skipped, mut unreadable) = (Vec::new(), None);
             let visited = chunk.each(|record| {
                 if self.messages_max.is_some_and(|max| *printed >= max) {
                     next = record.offset.0;
                     return ControlFlow::Break(());
                 }
-                if is_json {
-                    let item = self
-                        .formatter
-                        .item(&chunk.topic, chunk.partition, kind, record);
-                    items.extend(item);
+                let written = if is_json {
+                    self.formatter
+                        .item(&chunk.topic, chunk.partition, kind, record)
+                        .map(|item| items.extend(item))
                 } else {
                     self.formatter
-                        .write(chunk.partition, kind, record, &mut text);
-                }
+                        .write(chunk.partition, kind, record, &mut text)
+                };
                 *printed += 1;
-                ControlFlow::Continue(())
+                match written {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        let place = format!(
+                            "the record at offset {} of {}-{}",
+                            record.offset.0, chunk.topic, chunk.partition
+                        );
+                        if self.skips_errors {
+                            skipped.push(format!("{place} is skipped: {error}"));
+                            return ControlFlow::Continue(());
+                        }
+                        unreadable = Some(format!("{place} cannot be printed: {error}"));
+                        ControlFlow::Break(())
+                    }
+                }
             });
             let mut out = out.borrow_mut();
+            for line in skipped {
+                out.error(&line);
+            }
             out.bytes(&text);
             for item in items.drain(..) {
                 out.item(&item);
@@ -377,6 +396,9 @@ impl Plan {
             out.flush();
             text.clear();
             let _ = visited.map_err(|error| error.to_string())?;
+            if let Some(error) = unreadable {
+                return Err(error);
+            }
             consumer.consumed(&chunk, next);
             if out.is_broken() {
                 return Ok(1);
@@ -595,7 +617,7 @@ const OPTIONS: &[Opt] = &[
     ),
     flag(
         "skip-message-on-error",
-        "Accepted: a record that cannot be printed as its kind is printed as it is.",
+        "Skip records that cannot be printed as their kind instead of ending.",
     ),
     value(
         "timeout-ms",

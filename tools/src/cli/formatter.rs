@@ -113,40 +113,41 @@ impl Formatter {
         })
     }
 
-    /// Appends a record's line.
+    /// Appends a record's line. Fails where a part is not what its deserializer reads, the line then ends in front of it.
     pub(super) fn write(
         &self,
         partition: i32,
         kind: TimestampType,
         record: &Record<'_>,
         to: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), String> {
         match self.kind {
             // Kafka's logging formatter prints beside writing to its log, which we have none of.
-            Kind::Default | Kind::Logging => self.write_plain(partition, kind, record, to),
+            Kind::Default | Kind::Logging => return self.write_plain(partition, kind, record, to),
             Kind::Silent => {}
             Kind::Internal(decoder, types) => {
                 let json = record_json(decoder, types, record.key, record.value);
                 to.extend_from_slice(json.unwrap_or_default().as_bytes());
             }
         }
+        Ok(())
     }
 
     /// A record as an object, with all there is of it; none where the formatter prints none of it. What is no UTF-8 stands
-    /// under a name of its own, in Base64.
+    /// under a name of its own, in Base64. Fails as `write` does.
     pub(super) fn item(
         &self,
         topic: &str,
         partition: i32,
         kind: TimestampType,
         record: &Record<'_>,
-    ) -> Option<Value> {
+    ) -> Result<Option<Value>, String> {
         if let Kind::Internal(decoder, types) = self.kind {
-            let text = record_json(decoder, types, record.key, record.value)?;
-            return serde_json::from_str(&text).ok();
+            let text = record_json(decoder, types, record.key, record.value);
+            return Ok(text.and_then(|text| serde_json::from_str(&text).ok()));
         }
         if self.kind == Kind::Silent {
-            return None;
+            return Ok(None);
         }
         let kind = match kind {
             TimestampType::CreateTime => "CreateTime",
@@ -157,11 +158,11 @@ impl Formatter {
             .clone()
             .map(|header| {
                 let mut item = Map::new();
-                member("key", Deserializer::Bytes, Some(header.key), &mut item);
-                member("value", self.headers_as, header.value, &mut item);
-                item.into()
+                member("key", Deserializer::Bytes, Some(header.key), &mut item)?;
+                member("value", self.headers_as, header.value, &mut item)?;
+                Ok(item.into())
             })
-            .collect();
+            .collect::<Result<_, String>>()?;
         let mut item = Map::new();
         item.insert("topic".to_owned(), topic.into());
         item.insert("partition".to_owned(), partition.into());
@@ -169,9 +170,9 @@ impl Formatter {
         item.insert("timestamp".to_owned(), record.timestamp.0.into());
         item.insert("timestampType".to_owned(), kind.into());
         item.insert("headers".to_owned(), headers.into());
-        member("key", self.key_as, record.key, &mut item);
-        member("value", self.value_as, record.value, &mut item);
-        Some(item.into())
+        member("key", self.key_as, record.key, &mut item)?;
+        member("value", self.value_as, record.value, &mut item)?;
+        Ok(Some(item.into()))
     }
 
     fn write_plain(
@@ -180,7 +181,7 @@ impl Formatter {
         kind: TimestampType,
         record: &Record<'_>,
         to: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), String> {
         // What follows a part is a separator while another part comes, else the end of the line.
         let mut parts = [
             self.timestamp,
@@ -242,38 +243,46 @@ impl Formatter {
                 }
                 to.extend_from_slice(header.key);
                 to.push(b':');
-                self.part(self.headers_as, header.value, to);
+                self.part(self.headers_as, header.value, to)?;
             }
             end(to);
         }
         if self.key {
-            self.part(self.key_as, record.key, to);
+            self.part(self.key_as, record.key, to)?;
             end(to);
         }
         if self.value {
-            self.part(self.value_as, record.value, to);
+            self.part(self.value_as, record.value, to)?;
             end(to);
         }
+        Ok(())
     }
 
-    fn part(&self, of: Deserializer, bytes: Option<&[u8]>, to: &mut Vec<u8>) {
+    fn part(&self, of: Deserializer, bytes: Option<&[u8]>, to: &mut Vec<u8>) -> Result<(), String> {
         match bytes {
             None => to.extend_from_slice(&self.null_literal),
-            Some(bytes) => of.write(bytes, to),
+            Some(bytes) => of.write(bytes, to)?,
         }
+        Ok(())
     }
 }
 
-fn member(name: &str, of: Deserializer, bytes: Option<&[u8]>, item: &mut Map<String, Value>) {
+fn member(
+    name: &str,
+    of: Deserializer,
+    bytes: Option<&[u8]>,
+    item: &mut Map<String, Value>,
+) -> Result<(), String> {
     let mut written = Vec::new();
     if let Some(bytes) = bytes {
-        of.write(bytes, &mut written);
+        of.write(bytes, &mut written)?;
     }
     match (bytes, String::from_utf8(written)) {
         (None, _) => item.insert(name.to_owned(), Value::Null),
         (Some(_), Ok(text)) => item.insert(name.to_owned(), text.into()),
         (Some(bytes), Err(_)) => item.insert(format!("{name}Base64"), base64(bytes).into()),
     };
+    Ok(())
 }
 
 /// Kafka's deserializers, as far as what they give can be printed.
@@ -304,40 +313,47 @@ impl Deserializer {
         })
     }
 
-    fn write(self, bytes: &[u8], to: &mut Vec<u8>) {
-        let text = match self {
-            Self::Bytes | Self::Uuid => None,
-            Self::Short => bytes
-                .try_into()
-                .ok()
-                .map(|b| i16::from_be_bytes(b).to_string()),
-            Self::Integer => bytes
-                .try_into()
-                .ok()
-                .map(|b| i32::from_be_bytes(b).to_string()),
-            Self::Long => bytes
-                .try_into()
-                .ok()
-                .map(|b| i64::from_be_bytes(b).to_string()),
-            Self::Float => bytes
-                .try_into()
-                .ok()
-                .map(|b| format!("{:?}", f32::from_be_bytes(b))),
-            Self::Double => bytes
-                .try_into()
-                .ok()
-                .map(|b| format!("{:?}", f64::from_be_bytes(b))),
-            Self::Boolean => match bytes {
-                [0] => Some("false".to_owned()),
-                [1] => Some("true".to_owned()),
-                _ => None,
-            },
+    /// Appends what the bytes say; fails as Kafka's deserializer does.
+    fn write(self, bytes: &[u8], to: &mut Vec<u8>) -> Result<(), String> {
+        let sized = |text: Option<String>, whose: &str, size: usize| {
+            text.ok_or_else(|| format!("Size of data received by {whose} is not {size}"))
         };
-        // What is not of the kind's size is shown as it is.
-        match text {
-            Some(text) => to.extend_from_slice(text.as_bytes()),
-            None => to.extend_from_slice(bytes),
-        }
+        let text = match self {
+            Self::Bytes | Self::Uuid => {
+                to.extend_from_slice(bytes);
+                return Ok(());
+            }
+            Self::Short => {
+                let read = bytes.try_into().map(i16::from_be_bytes).ok();
+                sized(read.map(|it| it.to_string()), "ShortDeserializer", 2)
+            }
+            Self::Integer => {
+                let read = bytes.try_into().map(i32::from_be_bytes).ok();
+                sized(read.map(|it| it.to_string()), "IntegerDeserializer", 4)
+            }
+            Self::Long => {
+                let read = bytes.try_into().map(i64::from_be_bytes).ok();
+                sized(read.map(|it| it.to_string()), "LongDeserializer", 8)
+            }
+            Self::Float => {
+                let read = bytes.try_into().map(f32::from_be_bytes).ok();
+                sized(read.map(|it| format!("{it:?}")), "Deserializer", 4)
+            }
+            Self::Double => {
+                let read = bytes.try_into().map(f64::from_be_bytes).ok();
+                sized(read.map(|it| format!("{it:?}")), "Deserializer", 8)
+            }
+            Self::Boolean => match bytes {
+                [0] => Ok("false".to_owned()),
+                [1] => Ok("true".to_owned()),
+                [other] => Err(format!(
+                    "Unexpected byte received by BooleanDeserializer: {other}"
+                )),
+                _ => sized(None, "BooleanDeserializer", 1),
+            },
+        }?;
+        to.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 

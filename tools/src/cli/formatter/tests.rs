@@ -24,7 +24,9 @@ fn printed(properties: &[(&str, &str)]) -> String {
     let payload = builder.finish().unwrap().open(1 << 20).unwrap();
     let mut text = Vec::new();
     for record in payload.records() {
-        formatter.write(0, TimestampType::CreateTime, &record.unwrap(), &mut text);
+        formatter
+            .write(0, TimestampType::CreateTime, &record.unwrap(), &mut text)
+            .unwrap();
     }
     String::from_utf8(text).unwrap()
 }
@@ -60,4 +62,46 @@ fn separators_and_literals_are_the_users() {
         ("line.separator", ";"),
     ];
     assert_eq!(printed(&own), "k1|value 1;k3|NIL;");
+}
+
+/// As Kafka's console consumer was seen to refuse them.
+#[test]
+fn what_a_deserializer_does_not_read_is_refused_in_kafkas_words() {
+    for (class, bytes, outcome) in [
+        ("Integer", &[0, 0, 1, 0][..], Ok("256")),
+        (
+            "Integer",
+            b"abc",
+            Err("Size of data received by IntegerDeserializer is not 4"),
+        ),
+        (
+            "Long",
+            b"abc",
+            Err("Size of data received by LongDeserializer is not 8"),
+        ),
+        (
+            "Short",
+            b"a",
+            Err("Size of data received by ShortDeserializer is not 2"),
+        ),
+        (
+            "Double",
+            b"abc",
+            Err("Size of data received by Deserializer is not 8"),
+        ),
+        ("Boolean", &[1], Ok("true")),
+        (
+            "Boolean",
+            &[2],
+            Err("Unexpected byte received by BooleanDeserializer: 2"),
+        ),
+        ("String", b"abc", Ok("abc")),
+    ] {
+        let mut text = Vec::new();
+        let of = super::Deserializer::named(&format!("org.x.{class}Deserializer")).unwrap();
+        let found = of.write(bytes, &mut text);
+        let found = found.map(|()| String::from_utf8(text).unwrap());
+        let expected = outcome.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(found, expected, "{class}");
+    }
 }
