@@ -66,6 +66,8 @@ pub(crate) struct Partition {
     pub(crate) direct: RefCell<Option<DirectFile>>,
     /// A write is with the kernel: the next is taken when it is done.
     pub(crate) writing: Cell<bool>,
+    /// Bytes of the write that was done last.
+    pub(crate) last_write: Cell<u64>,
     /// Queued for the flush task; to be synced behind its next write.
     pub(crate) write_queued: Cell<bool>,
     pub(crate) sync_wanted: Cell<bool>,
@@ -122,6 +124,7 @@ impl Partition {
             progress: Notify::new(),
             writing: Cell::new(false),
             direct: RefCell::new(None),
+            last_write: Cell::new(0),
             write_queued: Cell::new(false),
             sync_wanted: Cell::new(false),
             sync_queued: Cell::new(false),

@@ -109,6 +109,10 @@ impl Shard {
     fn write(&self, partition: &Rc<Partition>) {
         let way = self.write_ways[partition.directory.get()];
         let free = || !partition.held.get() && !partition.writing.get();
+        if way.direct && partition.gathers_behind_its_sync() {
+            // The sync's end has it written.
+            return;
+        }
         while partition.state.get() == State::Online && free() {
             let Some(write) = partition.log.borrow_mut().take_write() else {
                 break;
@@ -141,7 +145,9 @@ impl Shard {
                 Some(direct) => {
                     let cut = Cut::new(&parts, write.position);
                     shard.metrics.direct_bytes.add(cut.direct_bytes());
-                    Some(cut.write(&file, &direct, write.position).await)
+                    let is_synced_next = partition.sync_wanted.get();
+                    let done = cut.write(&file, &direct, write.position, is_synced_next);
+                    Some(done.await)
                 }
                 None => None,
             };
@@ -177,6 +183,7 @@ impl Shard {
             Ok(()) => {
                 self.metrics.writes.add(1);
                 self.metrics.written_bytes.add(size);
+                partition.last_write.set(size);
                 partition.note_room();
                 let range = write.position..write.position + size;
                 self.cache_written(partition, &write.file.descriptor(), range);

@@ -16,9 +16,9 @@ use rustix::io::{Errno, ReadWriteFlags};
 use crate::Io;
 use crate::block::{BLOCK_MIN, Block};
 use crate::op::{Handle, Outcome, PARTS_MAX, Punt, Work, perform, rest};
-use crate::residency;
 #[cfg(any(test, feature = "sim"))]
 use crate::sim;
+use crate::{readiness, residency};
 
 /// Whether a range is thought to be in the page cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -321,6 +321,19 @@ impl File {
             .await
             .0,
         )
+    }
+
+    /// The same inline: for a few pages that were just written, where the way through the driver costs more than the call.
+    pub fn start_writeback_now(&self, range: Range<u64>) -> io::Result<()> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Handle::Sim(_) = self.handle {
+            return Ok(());
+        }
+        if range.is_empty() {
+            return Ok(());
+        }
+        let size = range.end - range.start;
+        Ok(readiness::writeback(self.fd(), range.start, size)?)
     }
 
     /// Lets the kernel forget the clean pages of the range. Never inline: where a page of it is not free at once the

@@ -267,7 +267,7 @@ pub(crate) fn carry_out(work: &mut Work) -> Outcome {
     }
 }
 
-fn writeback(file: &OwnedFd, start: u64, size: u64) -> Result<(), Errno> {
+pub(crate) fn writeback(file: &OwnedFd, start: u64, size: u64) -> Result<(), Errno> {
     let (Ok(start), Ok(size)) = (i64::try_from(start), i64::try_from(size)) else {
         return Err(Errno::INVAL);
     };
